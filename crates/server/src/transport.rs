@@ -3,8 +3,8 @@
 //! A writer that does not wait for ever (`impatient.rs`), a share of connections for each address (`shares.rs`), the places of
 //! open connections (`places.rs`) and the requests under way on them (`under_way.rs`), what of their answers is not read
 //! (`unread.rs`) and which of them go to make room (`room.rs`), how an answer is taken (`exchange.rs`, `body.rs`) and a
-//! request's body comes (`coming.rs`, `partial.rs`), and what HTTP is spoken over (`http1.rs`, `http2.rs`, `windows.rs`,
-//! `frames.rs`).
+//! request's body comes (`coming.rs`, `partial.rs`), and what HTTP is spoken over (`http1.rs`, `lingering.rs`, `http2.rs`,
+//! `windows.rs`, `frames.rs`).
 
 mod body;
 mod coming;
@@ -14,6 +14,7 @@ mod http1;
 mod http2;
 mod impatient;
 mod kept;
+mod lingering;
 mod partial;
 mod places;
 mod room;

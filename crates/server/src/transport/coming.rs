@@ -52,6 +52,8 @@ struct Coming {
     was_awaited: bool,
     /// Set of one on a stream that is not read on.
     stands: bool,
+    /// All of it was read.
+    is_whole: bool,
 }
 
 /// Whom it counts for.
@@ -79,7 +81,7 @@ enum On {
     Stream(Arc<Exchange>),
 }
 
-impl<B> Heard<B> {
+impl<B: HttpBody> Heard<B> {
     /// One on HTTP/1.1, from that address.
     pub(crate) fn on_http1(body: B, place: Arc<Place>, from: IpAddr) -> Self {
         Self::on(body, On::Connection(place, None), from)
@@ -91,11 +93,10 @@ impl<B> Heard<B> {
     }
 
     fn on(body: B, on: On, from: IpAddr) -> Self {
-        let of = Whose::Address(from);
-        Self {
-            body,
-            coming: Coming { on, of, held: 0, counted: 0, is_awaited: false, was_awaited: false, stands: false },
-        }
+        let (of, is_whole) = (Whose::Address(from), body.is_end_stream());
+        let (is_awaited, was_awaited) = (false, false);
+        let coming = Coming { on, of, held: 0, counted: 0, is_awaited, was_awaited, stands: false, is_whole };
+        Self { body, coming }
     }
 }
 
@@ -203,10 +204,10 @@ impl Drop for Coming {
     fn drop(&mut self) {
         self.is_here();
         self.stands_no_more();
-        if let On::Stream(exchange) = &self.on
-            && self.counted > 0
-        {
-            exchange.took_body(self.counted);
+        match &self.on {
+            On::Connection(place, _) if !self.is_whole => place.leaves_body(),
+            On::Stream(exchange) if self.counted > 0 => exchange.took_body(self.counted),
+            On::Connection(..) | On::Stream(_) => {}
         }
     }
 }
@@ -223,7 +224,7 @@ where
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let Self { body, coming } = &mut *self;
-        let Poll::Ready(frame) = Pin::new(body).poll_frame(context) else {
+        let Poll::Ready(frame) = Pin::new(&mut *body).poll_frame(context) else {
             // hyper reads, and finds the end, before it lets the request be worked on: nothing is on its way to here.
             if coming.has_hung_up() {
                 return Poll::Ready(Some(Err("the client hung up within the body".into())));
@@ -231,6 +232,7 @@ where
             coming.is_not_here();
             return Poll::Pending;
         };
+        coming.is_whole = frame.is_none() || body.is_end_stream();
         if let Some(Ok(frame)) = &frame {
             coming.held += frame.data_ref().map_or(0, Bytes::len);
         }

@@ -18,6 +18,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::Sleep;
 
 use super::frames::Frames;
+use super::lingering::Lingering;
 use super::partial::Partial;
 use super::places::Place;
 use super::unread::Reader;
@@ -42,6 +43,7 @@ pub(crate) struct Patient<S> {
     /// its own.
     door: Option<(Arc<dyn RefusesHeads>, SocketAddr)>,
     refusing: Option<Refusing>,
+    lingering: Lingering,
     reading: Reading,
     /// The number of what had happened last when the end of what the client says was read.
     ended_at: Option<u64>,
@@ -127,21 +129,14 @@ impl Parts {
 }
 
 /// The answer to what is no request.
-#[derive(Default)]
 struct Refusing {
     answer: Bytes,
-    /// What still comes is read for a while: a connection that is closed over it is reset, and the answer lost.
-    lingering: Option<Pin<Box<Sleep>>>,
-    discarded: usize,
 }
-
-/// How long, and how much, is read of what comes after what was no request.
-const LINGER: Duration = Duration::from_secs(2);
-const DISCARDED_LEN_MAX: usize = 1 << 20;
 
 impl<S> Patient<S> {
     pub(crate) fn new(io: S, place: Arc<Place>) -> Self {
-        Self { io, place, door: None, refusing: None, reading: Reading::Frames(Frames::new()), ended_at: None }
+        let (reading, lingering) = (Reading::Frames(Frames::new()), Lingering::default());
+        Self { io, place, door: None, refusing: None, lingering, reading, ended_at: None }
     }
 
     /// The same, with the answers of `door` to what `peer` sends that is no request.
@@ -162,7 +157,7 @@ impl<S> Patient<S> {
             && let Some((status, date)) = bare_refusal(written)
         {
             let answer = door.refuse_head(status, date, *peer).into();
-            self.refusing = Some(Refusing { answer, ..Refusing::default() });
+            self.refusing = Some(Refusing { answer });
         }
         self.refusing.is_some()
     }
@@ -285,21 +280,11 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Patient<S> {
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        let Self { io, refusing, .. } = &mut *self;
-        let Some(refusing) = refusing else { return Pin::new(io).poll_shutdown(context) };
-        if refusing.lingering.is_none() {
-            ready!(Pin::new(&mut *io).poll_shutdown(context))?;
+        let Self { io, place, refusing, lingering, reading, .. } = &mut *self;
+        match reading {
+            Reading::Parts(_) => lingering.poll_close(io, context, refusing.is_some() || place.left_body()),
+            Reading::Frames(_) => Pin::new(io).poll_shutdown(context),
         }
-        let lingering = refusing.lingering.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
-        let mut space = [0; 4_096];
-        while lingering.as_mut().poll(context).is_pending() && refusing.discarded < DISCARDED_LEN_MAX {
-            let mut buffer = ReadBuf::new(&mut space);
-            match ready!(Pin::new(&mut *io).poll_read(context, &mut buffer)) {
-                Ok(()) if !buffer.filled().is_empty() => refusing.discarded += buffer.filled().len(),
-                Ok(()) | Err(_) => break,
-            }
-        }
-        Poll::Ready(Ok(()))
     }
 }
 

@@ -136,6 +136,7 @@ impl Places {
             was_asked: AtomicBool::new(false),
             is_socket: AtomicBool::new(false),
             doomed: AtomicBool::new(false),
+            left_body: AtomicBool::new(false),
             hung_up: AtomicBool::new(false),
             hanging_up: Notify::new(),
             waiting: Mutex::new(None),
@@ -275,6 +276,8 @@ pub(crate) struct Place {
     is_socket: AtomicBool,
     /// Its task is being ended.
     pub(super) doomed: AtomicBool,
+    /// Whether the last request was answered before all of its body was read.
+    left_body: AtomicBool,
     /// Whether the client said that it will say no more.
     hung_up: AtomicBool,
     hanging_up: Notify,
@@ -437,6 +440,15 @@ impl Place {
         !Requests(self.requests.fetch_sub(AWAITED - 1, Ordering::SeqCst)).is_gone()
     }
 
+    /// The body of a request was not read to its end.
+    pub(super) fn leaves_body(&self) {
+        self.left_body.store(true, Ordering::Relaxed);
+    }
+
+    pub(super) fn left_body(&self) -> bool {
+        self.left_body.load(Ordering::Relaxed)
+    }
+
     pub(super) fn changes(&self) {
         self.changed.store(self.places.moment(), Ordering::Relaxed);
     }
@@ -445,6 +457,7 @@ impl Place {
     pub(super) fn begins(&self) -> bool {
         let before = Requests(self.requests.fetch_add(1, Ordering::Relaxed));
         self.was_asked.store(true, Ordering::Relaxed);
+        self.left_body.store(false, Ordering::Relaxed);
         if self.unread() == 0 {
             // Whose answer the last one was says nothing of this one: a proxy's connection is of many.
             self.reader.store(0, Ordering::Relaxed);

@@ -17,6 +17,7 @@ mod cut_short;
 mod data_folder;
 mod doctor;
 mod drain;
+mod early_answers;
 mod endpoints;
 #[cfg(target_os = "linux")]
 mod failing_disk;
