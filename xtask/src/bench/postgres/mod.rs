@@ -7,7 +7,7 @@ pub(super) mod engine;
 use std::fs;
 use std::path::PathBuf;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use clap::Args;
 
 use super::effort::EffortArgs;
@@ -83,6 +83,15 @@ impl Subject {
             Self::MintStored => "mint beside the stored tokens",
         }
     }
+
+    /// The scenario that it belongs to. The database alone is what mints are held against.
+    const fn scenario(self) -> Scenario {
+        match self {
+            Self::Batches | Self::OneEach | Self::Mint | Self::MintOneCommit | Self::MintStored => Scenario::Mint,
+            Self::MintRedeem => Scenario::MintRedeem,
+            Self::Check | Self::CheckOnSqlite => Scenario::SessionCheck,
+        }
+    }
 }
 
 /// One window's figures.
@@ -141,20 +150,18 @@ impl Fleet {
     }
 
     fn measure(&self, subject: Subject, effort: Effort, seed: u64) -> anyhow::Result<Option<Window>> {
-        let (respoked, scenario) = match subject {
+        let respoked = match subject {
             Subject::Batches => return self.bare(Loop::Batches, effort, seed).map(Some),
             Subject::OneEach => return self.bare(Loop::OneEach, effort, seed).map(Some),
-            Subject::Mint => (&self.usual, Scenario::Mint),
-            Subject::MintOneCommit => (&self.one_commit, Scenario::Mint),
-            Subject::MintRedeem => (&self.usual, Scenario::MintRedeem),
-            Subject::Check => (&self.usual, Scenario::SessionCheck),
-            Subject::CheckOnSqlite => (&self.on_sqlite, Scenario::SessionCheck),
+            Subject::Mint | Subject::MintRedeem | Subject::Check => &self.usual,
+            Subject::MintOneCommit => &self.one_commit,
+            Subject::CheckOnSqlite => &self.on_sqlite,
             Subject::MintStored => match &self.stored {
-                Some(stored) => (stored, Scenario::Mint),
+                Some(stored) => stored,
                 None => return Ok(None),
             },
         };
-        let scripts = script::of(scenario, &respoked.site, effort.connections, seed, &TokenPool::default());
+        let scripts = script::of(subject.scenario(), &respoked.site, effort.connections, seed, &TokenPool::default());
         let cpu = || Ok(Usage::of(respoked.child.id())?.cpu_secs + self.engine.cpu_secs()?);
         let (outcome, before, after) =
             load::run(respoked.child.address(), scripts, Extent::Window(effort.window), cpu)?;
@@ -187,12 +194,17 @@ fn fill(count: u64) -> String {
 
 /// Measures and prints.
 pub(super) fn run(args: &PostgresArgs) -> anyhow::Result<()> {
+    let chosen = args.effort.scenarios();
+    let mut subjects = Subject::ALL.to_vec();
+    subjects.retain(|subject| chosen.contains(&subject.scenario()));
+    ensure!(!subjects.is_empty(), "mint, mint-redeem and session-check are measured on PostgreSQL");
     let workplace = Workplace::prepare(args.binary.as_deref())?;
     let effort = args.effort.effort();
-    let fleet = Fleet::start(&workplace, args.stored)?;
+    let stored = if chosen.contains(&Scenario::Mint) { args.stored } else { 0 };
+    let fleet = Fleet::start(&workplace, stored)?;
     let mut windows = Windows(Vec::new());
     for round in 0..effort.rounds {
-        let mut order = Subject::ALL;
+        let mut order = subjects.clone();
         if round % 2 == 1 {
             order.reverse();
         }
@@ -205,7 +217,7 @@ pub(super) fn run(args: &PostgresArgs) -> anyhow::Result<()> {
             windows.0.push((subject, window));
         }
     }
-    let report = report(&Heading::of(&workplace, effort)?, &windows, args.stored);
+    let report = report(&Heading::of(&workplace, effort)?, &windows, stored);
     println!("{report}");
     if let Some(out) = &args.out {
         fs::write(out, report).with_context(|| format!("cannot write {}", out.display()))?;
