@@ -117,7 +117,9 @@ class User {
       const done = this.#page.evaluate(([name, value]) => app[name](value), [action, argument]);
       return await within(done, 'its end', DEADLINE_MS);
     } catch (error) {
-      throw new Error(`${action}: ${error.message}${this.#tail()}`);
+      // Where in the client it was thrown is told below; what its console says comes first.
+      const [what, ...where] = error.message.split('\n');
+      throw new Error(`${action}: ${what}${this.#tail()}\n${where.join('\n')}`);
     }
   }
 
