@@ -26,7 +26,7 @@ mod questions;
 mod recent;
 mod sent;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock, Weak};
 use std::time::Duration;
 
@@ -67,6 +67,8 @@ pub struct CarriedBus {
     carrier: Arc<dyn Carrier>,
     limits: CarriedLimits,
     receiver: OnceLock<Weak<dyn Receiver>>,
+    /// It has said farewell.
+    ends: AtomicBool,
     peers: RwLock<Peers>,
     /// Locked while it is told what changed in it, so that every node is told in the same order.
     book: Mutex<Book>,
@@ -87,7 +89,7 @@ impl std::fmt::Debug for CarriedBus {
 /// What waits to be handed on.
 enum Waiting {
     Next(Arc<Peer>, Next),
-    Lost(Node),
+    Lost(Arc<Peer>),
 }
 
 impl State<Waiting> {
@@ -108,6 +110,7 @@ impl CarriedBus {
             carrier,
             limits,
             receiver: OnceLock::new(),
+            ends: AtomicBool::new(false),
             peers: RwLock::default(),
             book: Mutex::new(Book::new(limits)),
             inbox: Inbox::default(),
@@ -147,20 +150,34 @@ impl CarriedBus {
             let mut outgoing = peer.outgoing.lock();
             book.apps().for_each(|app_id| outgoing.owe(app_id, None));
             self.pay(&book, &peer, &mut outgoing);
+            if self.ends.load(Ordering::SeqCst) {
+                self.send_within(&peer, &mut outgoing, &encoded(&Item::News(InterestNews::Farewell)), &Kind::Other);
+            }
         }
         drop(book);
         for peer in lost {
-            self.lose(&peer);
+            self.lose(peer);
         }
         self.hand_out();
         introductions
     }
 
-    fn lose(&self, peer: &Peer) {
+    fn lose(&self, peer: Arc<Peer>) {
         peer.over.store(true, Ordering::SeqCst);
         peer.end();
         self.asks.lose(peer.node);
-        self.inbox.add(|waiting| waiting.push(Waiting::Lost(peer.node)));
+        self.inbox.add(|waiting| waiting.push(Waiting::Lost(peer)));
+    }
+
+    /// Tells all others that this node ends, and whoever comes to be known later. Nobody is connected here any more. Whoever has
+    /// seen it tells no gap when this node is gone ([`Self::is_all_seen`]).
+    pub fn say_farewell(&self) {
+        // Under this lock, so that whoever is new hears it from here or from there.
+        let _book = self.book.lock();
+        self.ends.store(true, Ordering::SeqCst);
+        for peer in self.peers() {
+            self.send(&peer, &encoded(&Item::News(InterestNews::Farewell)), &Kind::Other);
+        }
     }
 
     /// Whether every other node has what was sent to it so far.

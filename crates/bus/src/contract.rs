@@ -45,6 +45,7 @@ macro_rules! all_cases {
                 an_answer_stands_among_deliveries
                 what_is_told_comes_to_one_alone_and_once
                 a_lost_node_is_told_once_and_nothing_of_it_after
+                what_a_lost_node_may_have_said_is_told_as_missed_before_it_is_lost
                 who_comes_back_is_another_and_holds_nothing
                 of_many_restarts_no_ghost_is_left
                 who_receives_may_publish

@@ -165,6 +165,16 @@ impl FaultyNodes {
         (bus, introductions)
     }
 
+    /// Has a node take leave, which ends in order after that. It is on its way then, as all that it said before.
+    pub fn say_farewell(&self, node: Node) {
+        let state = self.state.lock();
+        let bus = state.nodes().contains(&node).then(|| state.bus(node.id)).flatten();
+        drop(state);
+        if let Some(bus) = bus {
+            bus.say_farewell();
+        }
+    }
+
     /// Ends a life as if killed, which nobody knows until [`Self::lose`]. What it sent is still on its way.
     pub fn kill(&self, node: Node) {
         let mut state = self.state.lock();

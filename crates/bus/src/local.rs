@@ -119,8 +119,11 @@ impl LocalNodes {
         }
         for bus in self.live() {
             if let Some(shared) = &bus.shared {
-                shared.inbox.add(|waiting| waiting.push(Waiting::Lost(node)));
-                shared.numbers.lock().remove(&node);
+                shared.inbox.add(|waiting| {
+                    let last = shared.numbers.lock().remove(&node).unwrap_or_default();
+                    waiting.push(Waiting::Missed(Gap { from: node, numbers: last + 1..=u64::MAX }));
+                    waiting.push(Waiting::Lost(node));
+                });
                 bus.hand_out(shared);
             }
         }

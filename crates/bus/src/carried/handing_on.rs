@@ -34,9 +34,13 @@ impl CarriedBus {
                 peer.seen.store(*numbers.end(), Ordering::Release);
                 self.miss(&peer, numbers);
             }
-            Waiting::Lost(node) => {
+            Waiting::Lost(peer) => {
+                // It may have answered somebody for what never came here: it does so for a while after nothing leaves it.
+                if let Some(numbers) = peer.unheard() {
+                    self.miss(&peer, numbers);
+                }
                 if let Some(receiver) = self.receiver() {
-                    receiver.lost(node);
+                    receiver.lost(peer.node);
                 }
             }
         });
@@ -140,6 +144,7 @@ impl CarriedBus {
                     self.make_up_for(peer, Some(peer.since), None, &[]);
                 }
             }
+            InterestNews::Farewell => peer.said_farewell.store(true, Ordering::SeqCst),
             InterestNews::Late { app_id, of, millis } => {
                 // That it is late came as late as anything that is kept.
                 let late = Duration::from_millis(millis).saturating_add(self.limits.kept_for);

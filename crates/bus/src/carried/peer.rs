@@ -1,7 +1,7 @@
 //! Another node, as this one knows it.
 
 use std::ops::RangeInclusive;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
 use parking_lot::{Mutex, RwLock};
@@ -21,6 +21,8 @@ pub(super) struct Peer {
     /// Since when it is known.
     pub(super) since: Instant,
     pub(super) over: AtomicBool,
+    /// It ends in order, and everything that it said was handed on, or told to be lost.
+    pub(super) said_farewell: AtomicBool,
     pub(super) outgoing: Mutex<Outgoing>,
     pub(super) incoming: Mutex<Incoming>,
     /// Everything up to this number was handed on, or told to be lost.
@@ -41,6 +43,7 @@ impl Peer {
             node,
             since: Instant::now(),
             over: AtomicBool::new(false),
+            said_farewell: AtomicBool::new(false),
             outgoing: Mutex::new(Outgoing::new(here, node, limits, version)),
             incoming: Mutex::default(),
             seen: AtomicU64::new(0),
@@ -73,6 +76,16 @@ impl Peer {
         let mut introduction = Confirmation::DONE;
         introduction.wait_for(self.node, 1, self.introduced.subscribe());
         introduction
+    }
+
+    /// What it may have said that was not handed on whole. None: it said farewell behind all that it said.
+    pub(super) fn unheard(&self) -> Option<RangeInclusive<u64>> {
+        if self.said_farewell.load(Ordering::SeqCst) {
+            return None;
+        }
+        let torn = self.parts.lock().cut().map(|numbers| *numbers.start());
+        let first = torn.or_else(|| self.seen.load(Ordering::Acquire).checked_add(1))?;
+        Some(first..=u64::MAX)
     }
 
     /// It is gone, and nobody waits for it any more.

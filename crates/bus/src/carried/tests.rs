@@ -1,4 +1,5 @@
 mod aside;
+mod farewell;
 mod unknown;
 
 use respoke_core::id::GroupName;

@@ -300,6 +300,25 @@ pub(super) async fn a_lost_node_is_told_once_and_nothing_of_it_after(fixture: im
     a.notes.until_of(c.node(), [7]).await;
 }
 
+/// It may have been answered for what never left it.
+pub(super) async fn what_a_lost_node_may_have_said_is_told_as_missed_before_it_is_lost(fixture: impl Fixture) {
+    let (a, b, c) = fixture.three().await;
+    a.hold("room").await;
+    b.bus.publish(words("room", 1));
+    a.notes.until_of(b.node(), [1]).await;
+    fixture.lose(b.node());
+    for survivor in [&a, &c] {
+        survivor.notes.until(|notes| !notes.lost().is_empty()).await;
+        let heard = survivor.notes.numbered(b.node()).last().map_or(0, |(number, _)| *number);
+        let [.., Note::Missed(gap), Note::Lost(lost)] = &survivor.notes.all()[..] else {
+            panic!("{:?}", survivor.notes.all())
+        };
+        assert_eq!((gap.from, *lost, *gap.numbers.end()), (b.node(), b.node(), u64::MAX));
+        assert!(*gap.numbers.start() > heard, "{gap:?} after {heard}");
+        assert_eq!(survivor.notes.gaps().len(), 1, "once");
+    }
+}
+
 pub(super) async fn who_comes_back_is_another_and_holds_nothing(fixture: impl Fixture) {
     let (a, b) = fixture.two().await;
     b.hold("room").await;

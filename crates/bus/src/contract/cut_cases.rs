@@ -288,7 +288,13 @@ pub(super) async fn whatever_happens_nothing_is_lost_untold(fixture: impl Cuttab
             assert!(told <= 1, "{gone} was lost {told} times");
         }
     }
-    for life in lives.values().chain(&over) {
+    // Of whoever was lost, what nobody heard was told as lost.
+    for life in lives.values() {
+        for (from, due) in &life.due {
+            check_nothing_is_lost_untold(&life.member.notes, *from, due, &(life.member.node(), from));
+        }
+    }
+    for life in &over {
         for (from, due) in &life.due {
             let context = (life.member.node(), from);
             check_nothing_is_lost_untold_until_the_end(&life.member.notes, *from, due, &context);

@@ -19,7 +19,8 @@ use crate::tail::TailedFrame;
 /// The way from one node to all.
 ///
 /// What one task publishes, a node receives in that order and at most once. What is lost on the way is sent again; what
-/// cannot be sent again is told ([`Receiver::missed`]). Whoever must not miss something asks the store.
+/// cannot be sent again is told ([`Receiver::missed`]), and so is what a node may have said last that is lost. Whoever must not
+/// miss something asks the store.
 #[async_trait]
 pub trait Bus: Send + Sync {
     /// Who this node is.
@@ -82,7 +83,7 @@ pub trait Receiver: Send + Sync {
     fn told(&self, from: Node, notice: Notice);
 
     /// Learns that a life of a node is over, once for each that it received something of or was told about. Nothing that
-    /// it sent comes after this.
+    /// it sent comes after this. Unless it took leave, it learned before that all after what came is lost.
     fn lost(&self, node: Node);
 }
 
@@ -140,17 +141,7 @@ impl Confirmation {
         missing.map(|awaited| (awaited.node, Self(vec![awaited.clone()]))).collect()
     }
 
-    /// Waits until everybody knows or is gone, and returns whether all know. It may take as long as a node is cut off.
-    pub async fn is_known(&mut self) -> bool {
-        let mut all_know = true;
-        for Awaited { node: _, number, confirmed } in &mut self.0 {
-            let confirmed = confirmed.wait_for(|confirmed| *confirmed >= *number).await;
-            all_know &= confirmed.is_ok_and(|confirmed| *confirmed != Self::GONE);
-        }
-        all_know
-    }
-
-    /// Waits until everybody knows. Whoever waits has a deadline.
+    /// Waits until everybody knows or is gone. It may take as long as a node is cut off, so whoever is waited for has a deadline.
     pub async fn done(&mut self) {
         for Awaited { node: _, number, confirmed } in &mut self.0 {
             // A bus that is gone has nobody who could know.

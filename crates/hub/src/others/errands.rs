@@ -240,13 +240,13 @@ mod tests {
         // The last is told when the last of all is known.
         quick.send_replace(ERRANDS_MAX as u64 + 9);
         for nth in 1..ERRANDS_MAX {
-            let mut one = newcomers.next_of(node(1)).unwrap();
-            assert!(one.which.is_some() && one.held.is_known().await, "{nth}");
+            let one = newcomers.next_of(node(1)).unwrap();
+            assert!(one.which.is_some() && one.held.missing().is_empty(), "{nth}");
         }
-        let mut last = newcomers.next_of(node(1)).unwrap();
+        let last = newcomers.next_of(node(1)).unwrap();
         assert!(last.which.is_none() && last.held.missing() == [node(1)]);
         quick.send_replace(Confirmation::GONE);
-        assert!(!last.held.is_known().await);
+        assert_eq!(last.held.missing(), []);
         assert!(newcomers.next_of(node(1)).is_none());
         assert_eq!(newcomers.nodes(), [node(2)]);
     }

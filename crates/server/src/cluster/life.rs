@@ -319,7 +319,9 @@ impl Among {
 
     /// Ends this life, once nobody is connected.
     pub(crate) async fn leave(&self) {
-        // The end comes by the database, and may come before what was said last.
+        // The end comes by the database, and may come before what was said last. Whoever has not seen that by then takes this
+        // node for one that died, and tells a gap.
+        self.bus.say_farewell();
         let seen = async {
             while !self.bus.is_all_seen() {
                 tokio::time::sleep(TICK / 4).await;

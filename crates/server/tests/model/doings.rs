@@ -19,8 +19,8 @@ use tokio::time::Instant;
 use super::home::{endpoint, group, open};
 use super::reference::{Named, Outcome, Rule};
 use super::{
-    ANSWER_WITHIN, CLIENTS_MAX, Client, ENDPOINTS, GROUPS, KINDS, LATER, ROLES, SETTLED_WITHIN, SWITCHES, TOLD_AFTER,
-    World,
+    ANSWER_WITHIN, CLIENTS_MAX, Client, ENDPOINTS, GROUPS, KINDS, LATER, MISSED_EVERY, ROLES, SETTLED_WITHIN, SWITCHES,
+    TOLD_AFTER, World,
 };
 
 impl World {
@@ -299,6 +299,8 @@ impl World {
     pub(super) async fn lose_a_node(&mut self) {
         let node = self.somewhere();
         self.note(format!("node {node} is lost"));
+        // So that this loss is told at once, whatever was told before it.
+        tokio::time::advance(MISSED_EVERY).await;
         self.model.lose(node);
         self.cluster.lose(&mut self.nodes[node]);
         self.settle().await;

@@ -47,6 +47,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(1);
 const TOLD_AFTER: Duration = Duration::from_millis(150);
 /// Longer than that.
 const LATER: Duration = Duration::from_millis(300);
+/// Longer than between two times at which it is told that something may have been missed.
+const MISSED_EVERY: Duration = Duration::from_millis(1_100);
 
 /// A server that is alone.
 #[tokio::test(start_paused = true)]

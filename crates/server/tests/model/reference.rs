@@ -125,6 +125,11 @@ fn membership(kind: &str, group: &str, of: &Connection) -> String {
     event(kind, &of.endpoint, Some(&of.id), &json!({"channel": group}), rest)
 }
 
+/// What tells that something may have been missed.
+pub(crate) fn missed() -> String {
+    event("missed", "__SYSTEM__", None, &json!({}), json!({}))
+}
+
 fn presence(of: &Connection, kind: &str) -> String {
     let channel = format!("presence:{}", of.endpoint);
     event("presence", &of.endpoint, Some(&of.id), &json!({"channel": channel}), json!({"type": kind}))
@@ -333,7 +338,7 @@ impl Model {
         }
     }
 
-    /// A node is gone with its clients, of whom none hears of another.
+    /// A node is gone with its clients, of whom none hears of another. All others hear that they may have missed something.
     pub(crate) fn lose(&mut self, node: usize) {
         let lost = |client: &usize| self.clients[*client].node == node && self.clients[*client].state == State::Open;
         let clients: Vec<_> = (0..self.clients.len()).filter(lost).collect();
@@ -353,6 +358,10 @@ impl Model {
             let known_on = self.observers(app, endpoint).iter().map(|id| self.node_of(app, id)).collect();
             self.departures[at].known_on = known_on;
             self.departures[at].own = None;
+        }
+        for app in 0..self.apps.len() {
+            let all: Vec<_> = self.apps[app].connections.iter().map(|connection| connection.id.clone()).collect();
+            self.deliver_all(app, &all, None, &missed());
         }
     }
 

@@ -87,12 +87,28 @@ async fn who_comes_while_a_node_is_late_is_told_that_it_may_have_missed_somethin
     world.mend(1, 2);
     tokio::time::sleep(LATER).await;
     assert_eq!(received(&bob), events(&[("missed", "__SYSTEM__")]));
-    // Of one that is lost nothing comes any more, and nobody else is told either.
+    // Of one that is lost nothing comes any more.
     world.cut(1, 2);
     let eve = world.connect(1, "eve").await;
     world.between.lose(world.nodes[2].node());
     tokio::time::sleep(LATER).await;
-    assert_eq!(received(&eve), []);
+    let (told, missed) = (received(&eve), events(&[("missed", "__SYSTEM__")]));
+    assert!(!told.is_empty() && told.iter().all(|told| *told == missed[0]), "{told:?}");
+}
+
+/// What a node that ends in order said past somebody whom it did not know of was lost, though nothing else was.
+#[tokio::test(start_paused = true)]
+async fn who_comes_while_a_node_is_late_that_ends_in_order_is_told_and_nobody_else() {
+    let world = World::apart(Duration::ZERO).await;
+    let ann = world.connect(1, "ann").await;
+    world.between.cut_one_way(world.nodes[1].node().id, world.nodes[2].node().id);
+    let bob = world.connect(1, "bob").await;
+    world.between.say_farewell(world.nodes[2].node());
+    tokio::time::sleep(LATER / 5).await;
+    assert_eq!([&ann, &bob].map(received), [vec![], vec![]]);
+    world.between.lose(world.nodes[2].node());
+    tokio::time::sleep(LATER).await;
+    assert_eq!([&ann, &bob].map(received), [vec![], events(&[("missed", "__SYSTEM__")])]);
 }
 
 #[tokio::test(start_paused = true)]

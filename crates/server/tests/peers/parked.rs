@@ -9,7 +9,7 @@ use respoke_hub::ops::{Asker, SignalRequest};
 use respoke_wire::close::Close;
 use serde_json::value::RawValue;
 
-use self::scene::{LATER, Scene, TAKEN_UP};
+use self::scene::{LATER, Scene, TAKEN_UP, is_told_as_gone};
 use crate::world::{endpoint, events, group, id, received};
 
 #[tokio::test(start_paused = true)]
@@ -26,7 +26,7 @@ async fn nobody_is_told_of_one_that_comes_back() {
     scene.world.say(&back, "chat").await;
     scene.drained(0).await;
     scene.is_consistent(&[0, 1, 2]);
-    scene.lose(0).await;
+    scene.leave(0).await;
     tokio::time::sleep(TAKEN_UP).await;
     scene.world.nodes[1].hub.sweep();
     tokio::time::sleep(LATER).await;
@@ -46,7 +46,7 @@ async fn one_that_does_not_come_back_is_told_as_gone_once() {
     let scene = Scene::draining().await;
     scene.drained(0).await;
     scene.is_told_as_gone();
-    scene.lose(0).await;
+    scene.leave(0).await;
     scene.nothing_is_told();
     scene.is_consistent(&[1, 2]);
     let back = scene.world.connect(2, "alice").await;
@@ -56,8 +56,7 @@ async fn one_that_does_not_come_back_is_told_as_gone_once() {
 #[tokio::test(start_paused = true)]
 async fn one_whose_node_is_lost_meanwhile_is_told_as_gone_once() {
     let scene = Scene::draining().await;
-    scene.lose(0).await;
-    scene.is_told_as_gone();
+    scene.lose(0).await.into_iter().for_each(is_told_as_gone);
     let back = scene.world.connect(2, "alice").await;
     assert_ne!(back.connection.id, scene.alice.connection.id);
     tokio::time::sleep(LATER).await;
@@ -68,8 +67,7 @@ async fn one_whose_node_is_lost_meanwhile_is_told_as_gone_once() {
 async fn one_that_has_come_back_is_not_lost_with_the_node_that_it_came_from() {
     let scene = Scene::draining().await;
     let _back = scene.world.connect(2, "alice").await;
-    scene.lose(0).await;
-    scene.nothing_is_told();
+    assert_eq!(scene.lose(0).await, [vec![], vec![]]);
     scene.is_consistent(&[1, 2]);
 }
 
@@ -81,7 +79,7 @@ async fn one_comes_back_from_one_node_after_the_other() {
     scene.alice = scene.world.connect(1, "alice").await;
     scene.world.join(&scene.alice, "room").await;
     scene.drained(0).await;
-    scene.lose(0).await;
+    scene.leave(0).await;
     assert!(scene.world.nodes[1].hub.begin_to_park(LATER).await);
     scene.send_away(&scene.alice);
     let back = scene.world.connect(2, "alice").await;
@@ -89,7 +87,7 @@ async fn one_comes_back_from_one_node_after_the_other() {
     scene.drained(1).await;
     scene.nothing_is_told();
     scene.is_consistent(&[1, 2]);
-    scene.lose(1).await;
+    scene.leave(1).await;
     assert_eq!(received(&scene.others[1]), vec![("leave".to_owned(), "bob".to_owned())]);
     assert_eq!(scene.world.members(2), 2);
 }

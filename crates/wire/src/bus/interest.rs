@@ -54,6 +54,9 @@ pub enum InterestNews {
         /// For how long somebody has been there for the first of them, in milliseconds.
         millis: u64,
     },
+    /// It ends. Nobody is connected there any more, and nothing that it says from here on concerns anybody. So whoever has this
+    /// loses nothing with it.
+    Farewell,
 }
 
 impl Coded for InterestHash {
@@ -73,4 +76,5 @@ coded_kinds! { InterestNews, "kind of interest" {
     3 => WholeApp(app_id),
     4 => Complete,
     5 => Late { app_id, of, millis },
+    6 => Farewell,
 }}

@@ -31,6 +31,11 @@ impl Keeps {
         self.0.lock().iter().filter_map(item).collect()
     }
 
+    /// Whether it was said that everything up to this number is here.
+    pub(super) fn says_seen(&self, number: u64) -> bool {
+        self.0.lock().iter().any(|frame| matches!(frame.content, Content::Seen(seen) if seen == number))
+    }
+
     fn asks_again(&self) -> bool {
         self.0.lock().iter().any(|frame| matches!(frame.content, Content::Again(_)))
     }

@@ -51,14 +51,13 @@ impl Hub {
         }
     }
 
-    /// The same for one node, until nobody is left. If it is lost, nobody is told of what it said last, nor are these.
+    /// The same for one node, until nobody is left. If it is gone before it knows of them, they are told as well: what it said past
+    /// them never left it.
     ///
     /// One after the other, for a node confirms in order: what was held later is not confirmed earlier.
     async fn catch_up_with(&self, newcomers: &Newcomers, node: Node) -> Node {
         while let Some(Newcomer { which, mut held }) = newcomers.next_of(node) {
-            if !held.is_known().await {
-                continue;
-            }
+            held.done().await;
             match which {
                 Some((app_id, id)) => self.offer_missed(self.local.registry.connection(app_id, id).iter()),
                 None => self.tell_missed().await,

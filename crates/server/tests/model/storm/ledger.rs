@@ -120,13 +120,11 @@ pub(super) struct Said {
     pub(super) at: Option<u64>,
     /// The nodes of which it is not certain that this one knew then what they are there for.
     pub(super) past: BTreeSet<usize>,
-    /// The node that said it was killed after that.
-    pub(super) perhaps_lost: bool,
 }
 
 impl Said {
     pub(super) fn new(text: String, socket: usize, node: usize, to: To) -> Self {
-        Self { text, socket: Some(socket), node, to, at: None, past: BTreeSet::new(), perhaps_lost: false }
+        Self { text, socket: Some(socket), node, to, at: None, past: BTreeSet::new() }
     }
 
     pub(super) fn probe(text: String) -> Self {
@@ -240,9 +238,6 @@ impl Ledger {
         for socket in self.sockets.iter_mut().filter(|socket| socket.node == node && !socket.killed) {
             socket.killed = true;
             socket.gone.get_or_insert(now);
-        }
-        for said in self.said.iter_mut().filter(|said| said.node == node) {
-            said.perhaps_lost = true;
         }
     }
 

@@ -341,7 +341,7 @@ fn all_came(ledger: &Ledger, id: ConnectionId, node: usize) -> Result<()> {
             To::Endpoint(name, only) => ledger.connections[&id].endpoint == name && only.is_none_or(|only| only == id),
         };
         let is_told = said.node != node && missed.iter().any(|missed| *missed > at);
-        if !is_for || is_told || said.perhaps_lost || said.socket == Some(ledger.connections[&id].socket) {
+        if !is_for || is_told || said.socket == Some(ledger.connections[&id].socket) {
             continue;
         }
         let came = socket.heard.iter().any(|tale| tale.what == Tale::Words(said.text.clone(), false));

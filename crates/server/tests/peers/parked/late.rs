@@ -34,7 +34,7 @@ async fn a_node_that_hears_late_where_one_came_back_to_knows_it_at_last() {
     let _back = scene.world.connect(1, "alice").await;
     scene.drained(0).await;
     scene.nothing_is_told();
-    scene.lose(0).await;
+    scene.leave(0).await;
     scene.world.mend(1, 2);
     tokio::time::sleep(LATER).await;
     let [bob, carol] = scene.told();
@@ -105,7 +105,7 @@ async fn a_node_that_never_hears_that_one_came_back_ends_nothing_of_it() {
     scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
     scene.drained(0).await;
     scene.told().iter().flatten().for_each(|told| assert!(is_missed(told), "{told:?}"));
-    scene.lose(0).await;
+    scene.leave(0).await;
     scene.nothing_is_told();
     scene.is_consistent(&[1, 2]);
 }

@@ -57,10 +57,7 @@ impl Scene {
 
     /// The others were told that alice is gone, and nothing else.
     pub(crate) fn is_told_as_gone(&self) {
-        for mut told in self.told() {
-            told.sort();
-            assert_eq!(told, events(&[("leave", "alice"), ("presence", "alice")]));
-        }
+        self.told().into_iter().for_each(is_told_as_gone);
     }
 
     pub(crate) fn send_away(&self, client: &Client) {
@@ -83,16 +80,35 @@ impl Scene {
         tokio::time::sleep(LATER).await;
     }
 
-    /// A node is no more, and all know it.
-    pub(crate) async fn lose(&self, node: usize) {
+    /// A node has drained and ends in order, and all know it.
+    pub(crate) async fn leave(&self, node: usize) {
+        self.world.between.say_farewell(self.world.nodes[node].node());
+        tokio::time::sleep(LATER).await;
         self.world.between.lose(self.world.nodes[node].node());
         tokio::time::sleep(LATER).await;
+    }
+
+    /// A node is no more, without a word. All know it, and hear that they may have missed something. Returns what else they hear.
+    pub(crate) async fn lose(&self, node: usize) -> [Vec<(String, String)>; 2] {
+        self.world.between.lose(self.world.nodes[node].node());
+        tokio::time::sleep(LATER).await;
+        self.told().map(|mut told| {
+            let missed = told.iter().position(|(name, _)| name == "missed");
+            told.remove(missed.unwrap_or_else(|| panic!("{told:?}")));
+            told
+        })
     }
 
     /// All is kept as it is on other nodes.
     pub(crate) fn is_consistent(&self, nodes: &[usize]) {
         is_consistent(&self.world, nodes);
     }
+}
+
+/// This tells that alice is gone, and nothing else.
+pub(crate) fn is_told_as_gone(mut told: Vec<(String, String)>) {
+    told.sort();
+    assert_eq!(told, events(&[("leave", "alice"), ("presence", "alice")]));
 }
 
 /// What these nodes keep is what these nodes have.

@@ -1,0 +1,70 @@
+//! What is told of a node that is gone: what it said last, and nobody heard, unless it took leave behind that.
+
+use std::ops::RangeInclusive;
+
+use respoke_wire::bus::pieces;
+
+use super::unknown::{among_others, bring, change};
+use super::*;
+
+fn farewell() -> Bytes {
+    Item::News(InterestNews::Farewell).encode().unwrap()
+}
+
+/// What is told as missed when the other node is gone, of which this arrived, each with its number.
+fn missed_after(items: &[(u64, Bytes)]) -> Vec<RangeInclusive<u64>> {
+    let (bus, _, told) = among_others();
+    for (number, item) in items {
+        bring(&bus, *number, item);
+    }
+    bus.nodes_are(&[]);
+    assert_eq!(*told.lost.lock(), [node(2)]);
+    told.missed.lock().iter().map(|gap| gap.numbers.clone()).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_node_may_have_said_last_is_told_as_missed_unless_it_took_leave() {
+    assert_eq!(missed_after(&[]), [1..=u64::MAX]);
+    assert_eq!(missed_after(&[(1, change()), (2, change())]), [3..=u64::MAX]);
+    assert_eq!(missed_after(&[(1, change()), (2, farewell())]), []);
+    // What it answers to those who ask it meanwhile is nothing that was said.
+    let answer = Item::NoAnswer { ask: 7 }.encode().unwrap();
+    assert_eq!(missed_after(&[(1, change()), (2, farewell()), (3, answer)]), []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_farewell_that_came_before_something_that_did_not_is_none() {
+    assert_eq!(missed_after(&[(1, change()), (3, farewell())]), [2..=u64::MAX]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_not_whole_yet_is_missed_with_all_of_its_parts() {
+    let long = Item::News(InterestNews::App(AppId::from_uuid(uuid::Uuid::nil()), vec![InterestHash(7); 40_000]));
+    let parts: Vec<_> = pieces(&long.encode().unwrap()).collect();
+    assert!(parts.len() > 2);
+    assert_eq!(missed_after(&[(1, change()), (2, parts[0].clone()), (3, parts[1].clone())]), [2..=u64::MAX]);
+}
+
+/// How often a farewell was sent.
+fn farewells(items: &[Item]) -> usize {
+    items.iter().filter(|item| matches!(item, Item::News(InterestNews::Farewell))).count()
+}
+
+#[tokio::test(start_paused = true)]
+async fn whoever_is_heard_of_after_the_farewell_is_told_too() {
+    let (bus, keeps, _) = among_others();
+    bus.say_farewell();
+    assert_eq!(farewells(&keeps.items()), 1);
+    assert!(!bus.is_all_seen());
+    bus.nodes_are(&[node(2), node(3)]);
+    bus.nodes_are(&[node(2), node(3)]);
+    assert_eq!(farewells(&keeps.items()), 2);
+}
+
+/// Who has it says so at once: whoever leaves waits for that.
+#[tokio::test(start_paused = true)]
+async fn a_farewell_is_confirmed_at_once() {
+    let (bus, keeps, _) = among_others();
+    bring(&bus, 1, &farewell());
+    assert!(keeps.says_seen(1));
+}
