@@ -4,8 +4,8 @@
 //! The node that parks a connection keeps it as it is: in its groups, with what it says, and standing on what it was opened
 //! with. Another node that a client comes to asks for it (`Question::Parked`), and it is given up, once. That node tells all
 //! that it is its own from here on (`Delivery::Moved`), by the same id, so nothing changes for anybody. What was not asked for
-//! is told as gone when the time is over; so is what was given up and did not arrive. If the node that parks is lost
-//! meanwhile, the others tell that, as of any connection.
+//! is told as gone when the time is over; so is what was given up and did not arrive, a moment after that. If the node that
+//! parks is lost meanwhile, the others tell that, as of any connection.
 //!
 //! Nobody parks unless all other nodes have said that they know of it. Nobody comes to a node that parks.
 
@@ -14,21 +14,24 @@ use std::time::Duration;
 
 use futures_util::future::join_all;
 use respoke_core::event::Presence;
-use respoke_core::id::{AppId, EndpointId, RequestId, RoleId};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId, RoleId};
 use respoke_core::ops::Caller;
 use respoke_core::ports::{
-    Answer, ConnectionStateFacts, Delivery, Interest, Moved, Node, ParkingClaim, ParkingGround, Question, Whom,
+    Answer, ConnectionStateFacts, Delivery, Done, Interest, Moved, Node, ParkingClaim, ParkingGround, Question, Whom,
 };
 use respoke_wire::close::Close;
 use tokio::time::Instant;
 
 use crate::Socket;
 use crate::hub::Hub;
-use crate::parking::{Claimed, Parked};
-use crate::registry::{Caps, Connection, Gone, Inherited, Join};
+use crate::parking::{Claimed, Given, Parked, Stage};
+use crate::registry::{Caps, Connection, ConnectionState, Gone, Inherited, Join};
 
 /// How long a node that parks is waited for, besides the time that the question is on its way.
 const CLAIMED_WITHIN: Duration = Duration::from_millis(250);
+/// After how long what was given up and did not arrive is told as gone, while there is time: longer than anything is on its way
+/// from node to node.
+const LOST_AFTER: Duration = Duration::from_secs(2);
 /// How long a client that came back may take to ask for its groups again. Existing clients do it at once.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
 /// How often it is looked whether there are nodes that were not asked whether they know of parking.
@@ -47,32 +50,32 @@ impl Hub {
         if self.others.is_none() {
             return false;
         }
+        self.parking.books().stage = Stage::Begins;
         let nodes = self.bus.other_nodes();
         let parks = !nodes.is_empty() && self.tell_parks(&nodes, within).await;
-        if parks {
-            self.parking.books().known_to = Some(nodes.into_iter().collect());
-        }
+        self.parking.books().stage = if parks { Stage::Parks(nodes.into_iter().collect()) } else { Stage::Over };
         parks
     }
 
-    /// Lets nodes that come later know that this one parks, and parks no more if one does not understand. Never ends.
+    /// Lets nodes that come later know that this one parks, and tells of what was given up and did not arrive. Returns when
+    /// one of them does not know of parking: then [`Self::end_parking`] has to follow.
     pub async fn keep_parking(&self) {
         loop {
             tokio::time::sleep(LOOKED_EVERY).await;
+            self.tell_lost(LOST_AFTER);
             let mut nodes = self.bus.other_nodes();
-            match &self.parking.books().known_to {
-                Some(known_to) => nodes.retain(|node| !known_to.contains(node)),
-                None => continue,
+            match &self.parking.books().stage {
+                Stage::Parks(known_to) => nodes.retain(|node| !known_to.contains(node)),
+                Stage::Serves | Stage::Begins | Stage::Over => return,
             }
             if nodes.is_empty() {
                 continue;
             }
-            if self.tell_parks(&nodes, TOLD_WITHIN).await {
-                if let Some(known_to) = &mut self.parking.books().known_to {
-                    known_to.extend(nodes);
-                }
-            } else {
-                self.end_parking().await;
+            if !self.tell_parks(&nodes, TOLD_WITHIN).await {
+                return;
+            }
+            if let Stage::Parks(known_to) = &mut self.parking.books().stage {
+                known_to.extend(nodes);
             }
         }
     }
@@ -103,7 +106,7 @@ impl Hub {
             return false;
         }
         let mut books = self.parking.books();
-        if books.known_to.is_none() {
+        if !matches!(books.stage, Stage::Parks(_)) {
             return false;
         }
         let Some(connection) = socket.park(|connection| self.local.registry.park(connection)) else { return false };
@@ -121,46 +124,59 @@ impl Hub {
     }
 
     /// Gives up a connection that is parked here for who claims it.
-    pub(crate) fn give_up_parked(&self, claim: &ParkingClaim) -> Vec<ConnectionStateFacts> {
-        while let Some(Parked { socket, connection, .. }) = self.parking.take(claim) {
-            let _telling = connection.telling.lock();
+    pub(crate) fn give_up_parked(&self, claim: &ParkingClaim) -> Answer {
+        let mut found = Vec::new();
+        while found.is_empty() {
+            // It is parked, or given up: whoever looks finds the one or the other.
+            let mut books = self.parking.books();
+            if books.stage == Stage::Over {
+                return Answer::Done(Done::Gone);
+            }
+            let Some(Parked { socket, connection, .. }) = books.take(claim) else { break };
+            let telling = connection.telling.lock();
             let state = self.local.registry.state(connection.app_id, connection.id);
             let gone = self.local.give_up(&connection);
-            let given = state.zip(gone);
-            let found = given.map(|(state, gone)| {
-                self.parking.books().given.insert(connection.id, gone);
-                ConnectionStateFacts { connection: connection.facts(), groups: state.groups, presence: state.presence }
-            });
+            if let Some((ConnectionState { groups, presence, .. }, gone)) = state.zip(gone) {
+                books.given.insert(connection.id, Given { since: Instant::now(), gone });
+                found.push(ConnectionStateFacts { connection: connection.facts(), groups, presence });
+            }
+            drop((telling, books));
             socket.unpark();
             self.close(&socket, Close::GoingAway);
-            if let Some(found) = found {
-                return vec![found];
-            }
         }
-        Vec::new()
+        Answer::States { found, more: false }
     }
 
     /// A connection is another node's from here on.
     pub(crate) fn has_moved(&self, to: (Node, u64), moved: &Moved) {
         let Some(others) = &self.others else { return };
-        let given = self.parking.books().given.remove(&moved.connection);
+        let given = {
+            let mut books = self.parking.books();
+            let given = books.given.remove(&moved.connection);
+            if given.is_some() {
+                books.moved.insert(moved.connection, Instant::now());
+            }
+            given
+        };
+        self.parking.arrived.notify_one();
         self.alone_with(moved.connection, || {
             // If it was given up here as lost on its way, it is told as gone and then as come.
             self.tell_departures_of(moved.connection);
             others.moved(Some(to), moved, given.is_some(), self.local.registry.moment());
         });
         self.tell_untold_of(moved.connection);
-        if let Some(Gone { departed, observed, .. }) = given {
+        if let Some(Given { gone: Gone { departed, observed, .. }, .. }) = given {
             self.release_all(&departed, &observed);
         }
     }
 
-    /// Parks nothing any more: what is parked still, and what was given up and did not arrive, is gone.
+    /// Parks nothing any more: what is parked still is gone. So is what was given up, unless it arrives within the time in
+    /// which whoever asked for it can take it over, which is waited for.
     pub async fn end_parking(&self) {
-        let (parked, given) = {
+        let parked = {
             let mut books = self.parking.books();
-            books.known_to = None;
-            (std::mem::take(&mut books.parked), std::mem::take(&mut books.given))
+            books.stage = Stage::Over;
+            std::mem::take(&mut books.parked)
         };
         for (nth, Parked { socket, .. }) in parked.into_values().flatten().enumerate() {
             socket.unpark();
@@ -169,10 +185,30 @@ impl Hub {
                 tokio::task::yield_now().await;
             }
         }
-        for gone in given.into_values() {
+        let Some(others) = &self.others else { return };
+        // Until the answer has been there, and that it was taken over here.
+        let on_its_way = others.and_the_way(CLAIMED_WITHIN) + self.bus.round_trip();
+        loop {
+            self.tell_lost(on_its_way);
+            let Some(since) = self.parking.given_since() else { return };
+            tokio::select! {
+                () = self.parking.arrived.notified() => {}
+                () = tokio::time::sleep_until(since + on_its_way) => {}
+            }
+        }
+    }
+
+    /// Tells as gone what was given up so long ago and did not arrive.
+    fn tell_lost(&self, after: Duration) {
+        for gone in self.parking.take_lost(after) {
             self.local.departures.expect(gone.departed.app_id, &gone.departed.endpoint);
             self.departed(gone);
         }
+    }
+
+    /// What is answered to who wants something done with a connection that is not here.
+    pub(crate) fn absent(&self, connection: ConnectionId) -> Done {
+        if self.parking.is_moving(connection) { Done::Moving } else { Done::Gone }
     }
 
     /// Whether anything is parked, or on its way to another node.
@@ -193,7 +229,7 @@ impl Hub {
         }
     }
 
-    /// Asks for a connection that is parked for who connects. A node that parks itself takes none.
+    /// Asks for a connection that is parked for who connects. A node that is about to end itself takes none.
     pub(crate) async fn claim(
         &self,
         socket: &Socket,
@@ -205,7 +241,7 @@ impl Hub {
         let others = self.others.as_ref()?;
         let nodes = {
             let books = self.parking.books();
-            if books.nodes.is_empty() || books.known_to.is_some() {
+            if books.nodes.is_empty() || books.stage != Stage::Serves {
                 return None;
             }
             books.nodes.clone()
@@ -216,12 +252,16 @@ impl Hub {
         for node in nodes {
             let question = Question::Parked(claim.clone());
             let answers = self.bus.ask(Whom::One(node), question, others.and_the_way(CLAIMED_WITHIN)).await;
-            let found = answers.given.into_iter().find_map(|given| match given.answer {
-                Answer::States { mut found, .. } => found.pop(),
-                _ => None,
-            });
-            if let Some(state) = found {
-                return Some(Claimed { from: node, state });
+            match answers.given.into_iter().next().map(|given| given.answer) {
+                Some(Answer::States { mut found, .. }) => {
+                    if let Some(state) = found.pop() {
+                        return Some(Claimed { from: node, state });
+                    }
+                }
+                Some(Answer::Done(_)) => {
+                    self.parking.books().nodes.remove(&node);
+                }
+                Some(_) | None => {}
             }
         }
         None
@@ -232,7 +272,7 @@ impl Hub {
         let Some(others) = &self.others else { return };
         let ConnectionStateFacts { connection: _, mut groups, presence } = state;
         let Connection { app_id, endpoint, id, .. } = &**connection;
-        let _telling = connection.telling.lock();
+        let telling = connection.telling.lock();
         let at = self.local.registry.moment();
         groups.retain(|group| {
             let in_group = || Interest::Group(*app_id, group.clone());
@@ -258,6 +298,7 @@ impl Hub {
         self.tell_untold_of(*id);
         self.bus.publish(Delivery::Moved(Box::new(moved.clone())));
         self.depart_behind(connection, &moved.groups);
+        drop(telling);
         self.parking.books().heirs.push_back((Instant::now() + TAKEN_UP_WITHIN, connection.clone()));
     }
 

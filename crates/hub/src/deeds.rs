@@ -220,7 +220,7 @@ impl Hub {
         let registry = &self.local.registry;
         match deed {
             Deed::Join { connection, group, groups_max, members_max } => {
-                let Some(found) = registry.connection(app_id, connection) else { return Done::Gone };
+                let Some(found) = registry.connection(app_id, connection) else { return self.absent(connection) };
                 let caps = Caps { groups: groups_max, members: members_max, ..Caps::default() };
                 let (joined, held) = self.join_here(&found, &group, caps, request_id, None);
                 let interest = || Interest::Group(app_id, group.clone());
@@ -237,18 +237,18 @@ impl Hub {
                         Done::Now { told: u32::try_from(told).unwrap_or(u32::MAX), settled: settled() }
                     }
                     Join::Already => Done::Before { settled: settled() },
-                    Join::Gone => Done::Gone,
+                    Join::Gone => self.absent(connection),
                     Join::Full(Full::Group) => Done::GroupFull,
                     Join::Full(Full::Connection | Full::App | Full::Endpoint) => Done::ConnectionFull,
                 }
             }
             Deed::Leave { connection, group } => {
-                let Some(found) = registry.connection(app_id, connection) else { return Done::Gone };
+                let Some(found) = registry.connection(app_id, connection) else { return self.absent(connection) };
                 done(self.leave_here(&found, &group, request_id, None))
             }
             Deed::Say { connection, presence } => match registry.connection(app_id, connection) {
                 Some(found) if self.say_here(&found, presence, request_id) => done(true),
-                Some(_) | None => Done::Gone,
+                Some(_) | None => self.absent(connection),
             },
             Deed::EndGroup { group } => {
                 let ends = self.others.as_ref().filter(|_| registry.group_exists(app_id, &group));
@@ -260,7 +260,7 @@ impl Hub {
                 if self.end_connection(app_id, connection) {
                     done(true)
                 } else {
-                    Done::Gone
+                    self.absent(connection)
                 }
             }
         }

@@ -1,32 +1,57 @@
 //! What is parked on this node, and which others park. What becomes of it is in `coming_back.rs`.
 //!
-//! The lock of the books is taken before a socket's own, and under no other.
+//! The lock of the books is taken before all others.
 
 use std::collections::hash_map::Entry;
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use respoke_core::id::{AppId, ConnectionId, EndpointId};
 use respoke_core::ports::{ConnectionStateFacts, Node, ParkingClaim};
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Socket;
 use crate::registry::{Connection, Gone};
 
+/// How long a connection that arrived elsewhere may be looked for here. Whoever does so asked who has it before, and waits for
+/// no answer longer than that.
+const MOVED_FOR: Duration = Duration::from_secs(1);
+
 /// What is parked here, and who else parks.
 #[derive(Debug, Default)]
-pub(crate) struct Parking(Mutex<Books>);
+pub(crate) struct Parking {
+    books: Mutex<Books>,
+    /// Told when something arrived that was given up.
+    pub(crate) arrived: Notify,
+}
+
+/// How far this node is.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) enum Stage {
+    /// It is not about to end.
+    #[default]
+    Serves,
+    /// It is, and not all other nodes have said that they know of parking.
+    Begins,
+    /// It parks, and these know it.
+    Parks(BTreeSet<Node>),
+    /// It parks nothing any more.
+    Over,
+}
 
 /// What is known of that.
 #[derive(Debug, Default)]
 pub(crate) struct Books {
-    /// Whether this node parks, and which nodes know it.
-    pub(crate) known_to: Option<BTreeSet<Node>>,
+    pub(crate) stage: Stage,
     /// Bounded as connections are.
     pub(crate) parked: HashMap<(AppId, EndpointId), Vec<Parked>>,
     /// What was given up, until it arrives where it is to go.
-    pub(crate) given: HashMap<ConnectionId, Gone>,
+    pub(crate) given: HashMap<ConnectionId, Given>,
+    /// What arrived, and when that was heard. No more than were parked.
+    pub(crate) moved: HashMap<ConnectionId, Instant>,
     /// Other nodes that park.
     pub(crate) nodes: BTreeSet<Node>,
     /// Connections that inherited something, and until when their clients may ask for it.
@@ -40,6 +65,13 @@ pub(crate) struct Parked {
     pub(crate) connection: Arc<Connection>,
     /// Who may have it.
     pub(crate) owner: ParkingClaim,
+}
+
+/// A connection that was given up here.
+#[derive(Debug)]
+pub(crate) struct Given {
+    pub(crate) since: Instant,
+    pub(crate) gone: Gone,
 }
 
 /// A connection that a node gave up.
@@ -57,22 +89,43 @@ impl Claimed {
 
 impl Parking {
     pub(crate) fn books(&self) -> MutexGuard<'_, Books> {
-        self.0.lock()
+        self.books.lock()
+    }
+
+    /// Whether a connection was given up here and has not arrived, or did so a moment ago. Who looks for it meanwhile may find
+    /// it nowhere.
+    pub(crate) fn is_moving(&self, connection: ConnectionId) -> bool {
+        let books = self.books();
+        let has_moved = || books.moved.get(&connection).is_some_and(|since| since.elapsed() < MOVED_FOR);
+        books.given.contains_key(&connection) || has_moved()
+    }
+
+    /// What was given up so long ago and has not arrived.
+    pub(crate) fn take_lost(&self, after: Duration) -> Vec<Gone> {
+        let mut books = self.books();
+        let lost = books.given.extract_if(|_, given| given.since.elapsed() >= after);
+        lost.map(|(_, given)| given.gone).collect()
+    }
+
+    /// Since when what was given up first is on its way, of what has not arrived.
+    pub(crate) fn given_since(&self) -> Option<Instant> {
+        self.books().given.values().map(|given| given.since).min()
     }
 
     /// A node is gone.
     pub(crate) fn lost(&self, node: Node) {
         let mut books = self.books();
         books.nodes.remove(&node);
-        if let Some(known_to) = &mut books.known_to {
+        if let Stage::Parks(known_to) = &mut books.stage {
             known_to.remove(&node);
         }
     }
+}
 
+impl Books {
     /// The one that fits best of those that are parked for who claims it.
-    pub(crate) fn take(&self, claim: &ParkingClaim) -> Option<Parked> {
-        let mut books = self.books();
-        let Entry::Occupied(mut parked) = books.parked.entry((claim.app_id, claim.endpoint.clone())) else {
+    pub(crate) fn take(&mut self, claim: &ParkingClaim) -> Option<Parked> {
+        let Entry::Occupied(mut parked) = self.parked.entry((claim.app_id, claim.endpoint.clone())) else {
             return None;
         };
         let fitting = parked.get().iter().enumerate().filter(|(_, parked)| claim.fits(&parked.owner));

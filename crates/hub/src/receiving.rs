@@ -1,7 +1,7 @@
 //! What comes over the bus, and where in the hub it goes.
 
 use respoke_core::event::Content;
-use respoke_core::ports::{Answer, Delivery, Gap, Node, Notice, Question, Receiver, Source};
+use respoke_core::ports::{Answer, Delivery, Done, Gap, Node, Notice, Question, Receiver, Source};
 
 use crate::answers;
 use crate::hub::Hub;
@@ -93,7 +93,12 @@ impl Receiver for Hub {
             return Answer::Sessions(self.sessions_here(&numbers));
         }
         if let Question::Parked(claim) = &question {
-            return Answer::States { found: self.give_up_parked(claim), more: false };
+            return self.give_up_parked(claim);
+        }
+        if let Question::Connection { connection, .. } = &question
+            && self.parking.is_moving(*connection)
+        {
+            return Answer::Done(Done::Moving);
         }
         if let Question::Parks = &question {
             self.parks(from);

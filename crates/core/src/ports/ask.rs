@@ -25,7 +25,7 @@ pub enum Whom {
 /// What is asked. Lists are asked for in pieces, so that every answer has an end.
 #[derive(Clone, Debug)]
 pub enum Question {
-    /// A connection by its id. Answered by [`Answer::Connections`] with one or none.
+    /// A connection by its id. Answered by [`Answer::Connections`] with one or none, or by [`Done::Moving`].
     Connection {
         /// In which app.
         app_id: AppId,
@@ -105,7 +105,8 @@ pub enum Question {
     /// clients that come back, and the other is to ask for them. Answered by [`Answer::Done`].
     Parks,
     /// A client came that may come back: a connection that the asked node parked for it is to be given up, once, which makes
-    /// it this node's. Answered by [`Answer::States`] with one or none.
+    /// it this node's. Answered by [`Answer::States`] with one or none, or [`Done::Gone`] by who parks nothing any more and is
+    /// not to be asked again.
     Parked(ParkingClaim),
 }
 
@@ -283,6 +284,8 @@ pub enum Done {
     GroupFull,
     /// Too much of the same waits to be done. Nothing is.
     Overloaded,
+    /// The connection is on its way to another node, or has just gone there ([`Question::Parked`]). Nothing is done.
+    Moving,
 }
 
 /// A connection, what it is in and says.

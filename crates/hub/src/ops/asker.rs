@@ -154,6 +154,18 @@ impl Hub {
         Some(held)
     }
 
+    /// A connection by its id, on whatever node.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeSilent`] if a node does not answer that may have it, or it is on its way from one to another.
+    pub(crate) async fn connection(&self, app: AppId, id: ConnectionId) -> Result<Option<Arc<Connection>>, Refusal> {
+        match self.roster().connection(app, id).await? {
+            None if self.parking.is_moving(id) => Err(Refusal::NodeSilent),
+            found => Ok(found),
+        }
+    }
+
     /// Has another node do something with a connection of its own.
     pub(crate) async fn have_done(&self, node: Node, speaker: &Speaker, deed: Deed) -> Result<Done, Refusal> {
         // Where there are no others, no connection is another's.
@@ -202,7 +214,7 @@ impl Hub {
     /// names an endpoint, all of that endpoint.
     pub(crate) async fn targets(&self, asker: &Asker<'_>, speaker: &Speaker) -> Result<Vec<Arc<Connection>>, Refusal> {
         if let Some(id) = asker.connection_id {
-            let found = self.roster().connection(speaker.app.id, id).await?;
+            let found = self.connection(speaker.app.id, id).await?;
             let found = found.filter(|found| match asker.caller {
                 Caller::Endpoint { .. } => found.endpoint == speaker.endpoint,
                 Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => true,

@@ -145,7 +145,7 @@ impl Hub {
         if let (Caller::App { .. } | Caller::Admin { .. }, Some(id)) = (asker.caller, ConnectionId::parse(named))
             && own.is_none_or(|(_, own)| own.id != id)
         {
-            let found = self.roster().connection(speaker.app.id, id).await?.ok_or(Refusal::NotFound("Connections"))?;
+            let found = self.connection(speaker.app.id, id).await?.ok_or(Refusal::NotFound("Connections"))?;
             match &found.home {
                 Home::Here(_) => {
                     self.end_connection(speaker.app.id, id);

@@ -106,7 +106,8 @@ impl Hub {
                     break;
                 }
                 Err(refusal) => {
-                    joined = Err(refusal);
+                    // Some have joined, which other refusals would deny.
+                    joined = Err(if joined.is_ok() { Refusal::NodeInDoubt } else { refusal });
                     break;
                 }
             }
@@ -187,7 +188,7 @@ impl Hub {
                     Done::ConnectionFull => Join::Full(Full::Connection),
                     Done::GroupFull => Join::Full(Full::Group),
                     // Nobody answers that to a join; and before this one others may have joined.
-                    Done::Overloaded => return Err(Refusal::NodeInDoubt),
+                    Done::Overloaded | Done::Moving => return Err(Refusal::NodeInDoubt),
                 })
             }
         }

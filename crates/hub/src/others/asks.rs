@@ -24,15 +24,19 @@ impl Others {
     /// A connection by its id.
     pub(crate) async fn connection(&self, app_id: AppId, id: ConnectionId) -> Result<Option<Arc<Connection>>, Refusal> {
         let Answers { given, silent } = self.ask(Whom::Others, Question::Connection { app_id, connection: id }).await;
-        let found = given.into_iter().find_map(|Given { node, answer, .. }| match answer {
-            Answer::Connections(mut found) => found.pop().map(|facts| (node, facts)),
-            _ => None,
-        });
-        match found {
-            Some((node, facts)) => Ok(Some(Arc::new(Connection::there(app_id, node, facts)))),
-            None if silent.is_empty() => Ok(None),
-            None => Err(Refusal::NodeSilent),
+        let mut is_nowhere = silent.is_empty();
+        for Given { node, answer, .. } in given {
+            match answer {
+                Answer::Connections(mut found) => {
+                    if let Some(facts) = found.pop() {
+                        return Ok(Some(Arc::new(Connection::there(app_id, node, facts))));
+                    }
+                }
+                // It is on its way from there, and no node has it.
+                _ => is_nowhere = false,
+            }
         }
+        if is_nowhere { Ok(None) } else { Err(Refusal::NodeSilent) }
     }
 
     /// The first `most` connections after `after`, in the order of their ids.
@@ -163,7 +167,8 @@ impl Others {
     ///
     /// # Errors
     ///
-    /// [`Refusal::NodeInDoubt`] if it does not answer: it may be done.
+    /// [`Refusal::NodeInDoubt`] if it does not answer: it may be done. [`Refusal::NodeSilent`] if the connection is on its way
+    /// to another node: nothing is done.
     pub(crate) async fn have_done(
         &self,
         node: Node,
@@ -173,6 +178,7 @@ impl Others {
     ) -> Result<Done, Refusal> {
         let answers = self.ask(Whom::One(node), Question::Do { app_id, request_id, deed }).await;
         match answers.given.first().map(|given| &given.answer) {
+            Some(Answer::Done(Done::Moving)) => Err(Refusal::NodeSilent),
             Some(Answer::Done(done)) => Ok(*done),
             Some(_) | None => Err(Refusal::NodeInDoubt),
         }
@@ -194,7 +200,7 @@ impl Others {
                     under_way += usize::from(!settled);
                 }
                 Answer::Done(Done::Before { .. } | Done::Gone) => {}
-                Answer::Done(Done::ConnectionFull | Done::GroupFull | Done::Overloaded)
+                Answer::Done(Done::ConnectionFull | Done::GroupFull | Done::Overloaded | Done::Moving)
                 | Answer::Connections(_)
                 | Answer::Groups(_)
                 | Answer::States { .. }

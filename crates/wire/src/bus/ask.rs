@@ -79,6 +79,7 @@ coded_kinds! { Done, "outcome of a deed" {
     3 => ConnectionFull,
     4 => GroupFull,
     5 => Overloaded,
+    6 => Moving,
 }}
 
 coded_fields! {

@@ -5,8 +5,12 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use respoke_bus::faulty::Faults;
-use respoke_core::ports::{Bus, Delivery, Departed, Question, Receiver, Source};
+use respoke_core::id::RequestId;
+use respoke_core::ports::{Answer, Bus, Deed, Delivery, Departed, Done, Question, Receiver, Source};
+use respoke_core::refusal::Refusal;
 use respoke_hub::Connection;
+use respoke_hub::ops::Asker;
+use tokio::time::Instant;
 
 use super::scene::{LATER, Scene, is_consistent};
 use crate::world::{World, events, group, id};
@@ -126,21 +130,14 @@ fn is_told_as_gone_and_come(told: &[(String, String)]) {
 #[tokio::test(start_paused = true)]
 async fn one_that_arrives_when_it_is_given_up_as_lost_is_there_in_the_end() {
     let scene = Scene::draining().await;
-    let (bus, held_back) = (&scene.world.nodes[1].bus, Arc::new(Mutex::new(None)));
-    let holds_back = held_back.clone();
-    *bus.when_publishing.lock() = Some(Arc::new(move |delivery, publish| match delivery {
-        Delivery::Moved(_) => *holds_back.lock() = Some(delivery.clone()),
-        _ => publish(),
-    }));
+    let publish = hold_back_moved(&scene, 1);
     let back = scene.world.connect(1, "alice").await;
     assert_eq!(back.connection.id, scene.alice.connection.id);
     scene.world.nodes[0].hub.end_parking().await;
     // It has heard that it is gone, and has told nobody.
     tokio::time::sleep(Duration::from_millis(50)).await;
     scene.nothing_is_told();
-    *bus.when_publishing.lock() = None;
-    let moved = held_back.lock().take().unwrap();
-    bus.publish(moved);
+    publish();
     tokio::time::sleep(LATER).await;
     let [bob, carol] = scene.told();
     assert_eq!(bob, vec![]);
@@ -165,4 +162,127 @@ async fn one_that_is_given_up_as_lost_before_it_is_registered_is_there_in_the_en
     is_told_as_gone_and_come(&bob);
     assert_eq!(carol, vec![]);
     scene.is_consistent(&[1, 2]);
+}
+
+/// Says of a node's `Moved` when it is to be published, and holds it back until then.
+fn hold_back_moved(scene: &Scene, node: usize) -> impl FnOnce() {
+    let (bus, held_back) = (scene.world.nodes[node].bus.clone(), Arc::new(Mutex::new(None)));
+    let holds_back = held_back.clone();
+    *bus.when_publishing.lock() = Some(Arc::new(move |delivery, publish| match delivery {
+        Delivery::Moved(_) => *holds_back.lock() = Some(delivery.clone()),
+        _ => publish(),
+    }));
+    move || {
+        *bus.when_publishing.lock() = None;
+        let moved = held_back.lock().take().expect("something moved");
+        bus.publish(moved);
+    }
+}
+
+/// The node that it came to is about to tell so.
+#[tokio::test(start_paused = true)]
+async fn one_that_arrives_when_parking_ends_is_not_given_up_as_lost() {
+    let scene = Scene::draining().await;
+    let publish = hold_back_moved(&scene, 1);
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    let ends = async {
+        let start = Instant::now();
+        scene.world.nodes[0].hub.end_parking().await;
+        start.elapsed()
+    };
+    let arrives = async {
+        tokio::time::sleep(Duration::from_millis(100)).await;
+        publish();
+    };
+    let (took, ()) = tokio::join!(ends, arrives);
+    assert!(took < Duration::from_millis(200), "it waits no longer than until it arrived: {took:?}");
+    tokio::time::sleep(LATER).await;
+    scene.nothing_is_told();
+    scene.is_consistent(&[0, 1, 2]);
+}
+
+/// Nobody has to wait for that until the node ends.
+#[tokio::test(start_paused = true)]
+async fn what_does_not_arrive_is_told_as_gone_while_others_are_still_waited_for() {
+    let scene = Scene::draining().await;
+    scene.world.between.cut_one_way(id(0), id(1));
+    let back = scene.world.connect(1, "alice").await;
+    assert_ne!(back.connection.id, scene.alice.connection.id);
+    scene.world.mend(0, 1);
+    let keeping = scene.world.nodes[0].hub.keep_parking();
+    assert!(tokio::time::timeout(4 * LATER, keeping).await.is_err(), "it goes on parking");
+    scene.is_told_as_gone();
+    assert!(!scene.world.nodes[0].hub.has_parked());
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_done_with_one_that_is_on_its_way_and_who_asked_is_told_to_try_again() {
+    let scene = Scene::draining().await;
+    scene.world.between.cut_one_way(id(0), id(1));
+    let _another = scene.world.connect(1, "alice").await;
+    scene.world.mend(0, 1);
+    tokio::time::sleep(LATER).await;
+    let connection = scene.alice.connection.id;
+    for node in 0..3 {
+        let (hub, asking) = (&scene.world.nodes[node].hub, scene.world.asking(node).await);
+        let asker = Asker { connection_id: Some(connection), ..asking.asker() };
+        let done = [
+            hub.join(&asker, &[group("hall")]).await,
+            hub.leave(&asker, &[group("room")]).await,
+            hub.disconnect(&asking.asker(), &connection.to_string()).await,
+        ];
+        for done in done {
+            assert!(matches!(done, Err(Refusal::NodeSilent)), "node {node}: {done:?}");
+        }
+    }
+    scene.drained(0).await;
+    let asking = scene.world.asking(2).await;
+    let gone = scene.world.nodes[2].hub.disconnect(&asking.asker(), &connection.to_string()).await;
+    assert!(matches!(gone, Err(Refusal::NotFound(_))), "{gone:?}");
+}
+
+/// They found it where it was parked.
+#[tokio::test(start_paused = true)]
+async fn who_wants_something_done_with_one_that_has_just_moved_is_not_told_that_it_is_gone() {
+    let scene = Scene::draining().await;
+    let back = scene.world.connect(1, "alice").await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    let hub = &scene.world.nodes[0].hub;
+    let ask = |deed| {
+        let request_id = RequestId::random();
+        hub.answer(scene.world.nodes[2].node(), Question::Do { app_id: scene.world.app, request_id, deed })
+    };
+    let connection = back.connection.id;
+    let join = || Deed::Join { connection, group: group("hall"), groups_max: None, members_max: None };
+    for deed in [join(), Deed::Leave { connection, group: group("room") }, Deed::End { connection }] {
+        let answer = ask(deed);
+        assert!(matches!(answer, Answer::Done(Done::Moving)), "{answer:?}");
+    }
+    tokio::time::sleep(LATER).await;
+    let answer = ask(join());
+    assert!(matches!(answer, Answer::Done(Done::Gone)), "who looks for it now finds it: {answer:?}");
+    let asking = scene.world.asking(2).await;
+    let asker = Asker { connection_id: Some(connection), ..asking.asker() };
+    scene.world.nodes[2].hub.join(&asker, &[group("hall")]).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_parks_nothing_any_more_is_asked_once() {
+    let scene = Scene::draining().await;
+    let claims = || {
+        let asked = scene.world.nodes[1].bus.asked();
+        asked.iter().filter(|asked| matches!(asked, Question::Parked(_))).count()
+    };
+    scene.world.connect(1, "dan").await;
+    scene.world.connect(1, "dan").await;
+    assert_eq!(claims(), 2);
+    scene.drained(0).await;
+    scene.world.connect(1, "alice").await;
+    scene.world.connect(1, "alice").await;
+    assert_eq!(claims(), 1);
+    // It is no better a node to come to.
+    assert!(scene.world.nodes[2].hub.begin_to_park(LATER).await);
+    scene.world.connect(0, "dan").await;
+    assert!(!scene.world.nodes[0].bus.asked().iter().any(|asked| matches!(asked, Question::Parked(_))));
 }

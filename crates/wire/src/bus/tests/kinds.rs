@@ -301,6 +301,7 @@ fn answers() -> Vec<(&'static str, Answer)> {
         ("answer: connection full", Answer::Done(Done::ConnectionFull)),
         ("answer: group full", Answer::Done(Done::GroupFull)),
         ("answer: overloaded", Answer::Done(Done::Overloaded)),
+        ("answer: moving", Answer::Done(Done::Moving)),
         ("answer: client", Answer::Client(Some(Sealed(vec![1, 2].into())))),
     ]
 }

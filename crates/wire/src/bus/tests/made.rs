@@ -368,6 +368,7 @@ fn done() -> impl Strategy<Value = Done> {
         Just(Done::ConnectionFull),
         Just(Done::GroupFull),
         Just(Done::Overloaded),
+        Just(Done::Moving),
     ]
 }
 
