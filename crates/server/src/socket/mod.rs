@@ -24,6 +24,7 @@ mod sid;
 mod websocket;
 
 use std::net::IpAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -335,19 +336,26 @@ impl Sockets {
     /// those who do.
     pub(crate) async fn send_away_for(&self, within: Duration) {
         let start = Instant::now();
+        // Until then they would be led here again.
+        tokio::time::sleep(unnoticed(within)).await;
         self.hub.mute_departures();
         let parks = self.hub.begin_to_park(within.mul_f32(PARKING_KNOWN_SHARE)).await;
-        let spread = if parks { within.mul_f32(PARKING_SPREAD_SHARE) } else { within.mul_f32(SPREAD_SHARE) };
+        let until = start + within.mul_f32(if parks { PARKING_SPREAD_SHARE } else { SPREAD_SHARE });
         let sending = async {
-            self.send_away(spread).await;
+            self.send_away(until.saturating_duration_since(Instant::now())).await;
             tokio::time::sleep_until(start + within.mul_f32(SPREAD_SHARE)).await;
             while self.hub.has_parked() && start.elapsed() < within.mul_f32(PARKED_SHARE) {
                 tokio::time::sleep(PARKED_LOOK).await;
             }
         };
+        let mut sending = pin!(sending);
         tokio::select! {
-            () = sending => {}
-            () = self.hub.keep_parking() => {}
+            () = &mut sending => {}
+            // Only looking may stop halfway. That it is over is told to the end.
+            () = self.hub.keep_parking() => {
+                self.hub.end_parking().await;
+                sending.await;
+            }
         }
         self.hub.end_parking().await;
     }
@@ -394,7 +402,13 @@ const ISOLATION_SPREAD: Duration = Duration::from_secs(10);
 /// The share of the drain time over which clients are sent away; the rest is for them to close.
 const SPREAD_SHARE: f32 = 0.8;
 /// The same where connections are parked: the rest is for clients to come back. Existing ones wait for 2.5 seconds before.
-const PARKING_SPREAD_SHARE: f32 = 0.45;
+const PARKING_SPREAD_SHARE: f32 = 0.55;
+/// The share of the drain time that proxies are given to notice by `/readyz` that this node drains, before the first client is
+/// sent away. A client that a proxy led here again would be sent away twice. A proxy that looks every second and believes the
+/// second failure, as in `deploy/haproxy.cfg`, needs two seconds: of ten this is more.
+const UNNOTICED_SHARE: f32 = 0.25;
+/// And no more than that, however long the drain is: five seconds between two looks.
+const UNNOTICED_MAX: Duration = Duration::from_secs(10);
 /// The share of the drain time up to which parked connections wait for their clients.
 const PARKED_SHARE: f32 = 0.9;
 /// The share of the drain time for which other nodes are waited for to know that connections are parked.
@@ -403,6 +417,11 @@ const PARKING_KNOWN_SHARE: f32 = 0.1;
 const PARKED_LOOK: Duration = Duration::from_millis(50);
 /// How far apart clients are sent away at most: a few need no spreading, and a stop should not take long for them.
 const SPREAD_MAX: Duration = Duration::from_millis(20);
+
+/// How long proxies are given to notice that a node drains which has so much time.
+fn unnoticed(within: Duration) -> Duration {
+    within.mul_f32(UNNOTICED_SHARE).min(UNNOTICED_MAX)
+}
 
 /// A path's template, for metrics: a session id is a secret.
 fn route(path: &str) -> &'static str {

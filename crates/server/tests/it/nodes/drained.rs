@@ -1,11 +1,18 @@
 //! A node that drains, and clients that come back to another.
 
+use std::time::{Duration, Instant};
+
 use serde_json::{Value, json};
 
 use crate::harness::{Client, End, NatsServer, Server, Socket, eventually, is_postgres_asked};
 
 /// How a client ends that is sent away.
 const SENT_AWAY: End = End { goodbye: false, code: Some(1001) };
+
+/// How long the drain is, in seconds.
+const DRAIN_SECS: u64 = 3;
+/// The quarter of that for which nobody is sent away.
+const UNNOTICED: Duration = Duration::from_millis(750);
 
 /// Three nodes that serve as one. None: not on PostgreSQL.
 fn three() -> Option<[Server; 3]> {
@@ -16,7 +23,7 @@ fn three() -> Option<[Server; 3]> {
 fn three_over(nats: Vec<String>) -> [Server; 3] {
     let one = Server::start_with(|config| {
         config.node_name = Some("one".into());
-        config.drain_secs = 3;
+        config.drain_secs = DRAIN_SECS;
         config.nats = nats;
     });
     let other = one.beside(|config| config.node_name = Some("other".into()));
@@ -37,6 +44,30 @@ fn nodes(at: &Client, admin: &str) -> Vec<Value> {
 /// Waits until a node is no more.
 fn until_gone(at: &Client, admin: &str, name: &str) {
     eventually(|| nodes(at, admin).iter().all(|node| node["name"] != name).then_some(()));
+}
+
+/// Alice at the node that is to drain, bob and carol at the others. All are in the room, and these two observe her.
+fn gathered([one, other, third]: &[Server; 3]) -> [Socket; 3] {
+    let (mut alice, mut bob, mut carol) = (other.connect("alice"), one.connect("bob"), third.connect("carol"));
+    for client in [&mut bob, &mut carol] {
+        client.post("/v1/presence-observers", json!({"endpointList": ["alice"]})).ok();
+        client.join("room");
+    }
+    settle(&mut alice);
+    alice.publish("room", "first");
+    for client in [&mut bob, &mut carol] {
+        heard_until(client, "first");
+    }
+    [alice, bob, carol]
+}
+
+/// Alice at the node that is to drain and bob at another, in the room.
+fn two_gathered([one, other, _]: &[Server; 3]) -> [Socket; 2] {
+    let (mut alice, mut bob) = (other.connect("alice"), one.connect("bob"));
+    bob.join("room");
+    alice.join("room");
+    bob.push("join room alice");
+    [alice, bob]
 }
 
 /// Says where it is, as clients do when they have connected.
@@ -84,8 +115,8 @@ fn members(at: &Client) -> Vec<String> {
 
 #[test]
 fn nobody_hears_of_a_client_that_comes_back_from_a_node_that_drains() {
-    let Some(nodes) = three() else { return };
-    nobody_hears_of_a_client_that_comes_back(&nodes);
+    let Some(three) = three() else { return };
+    nobody_hears_of_a_client_that_comes_back(&three);
 }
 
 #[test]
@@ -97,19 +128,10 @@ fn nobody_hears_of_a_client_that_comes_back_over_nats() {
     nobody_hears_of_a_client_that_comes_back(&three_over(vec![nats.address()]));
 }
 
-fn nobody_hears_of_a_client_that_comes_back([one, other, third]: &[Server; 3]) {
+fn nobody_hears_of_a_client_that_comes_back(three: &[Server; 3]) {
+    let [one, _, third] = three;
     let admin = one.admin_token("admin");
-    let (mut alice, mut bob, mut carol) = (other.connect("alice"), one.connect("bob"), third.connect("carol"));
-    for client in [&mut bob, &mut carol] {
-        client.post("/v1/presence-observers", json!({"endpointList": ["alice"]})).ok();
-        client.join("room");
-    }
-    settle(&mut alice);
-    bob.push("join room alice");
-    alice.publish("room", "first");
-    for client in [&mut bob, &mut carol] {
-        heard_until(client, "first");
-    }
+    let [alice, mut bob, mut carol] = gathered(three);
     let id = alice.connection.clone();
     drain(one, &admin, "other");
     let mut alice = come_back(third, alice);
@@ -144,12 +166,10 @@ fn nobody_hears_of_a_client_that_comes_back([one, other, third]: &[Server; 3]) {
 /// As respoke.js does in development mode: it has a token minted each time.
 #[test]
 fn a_client_comes_back_with_another_session_from_where_it_was() {
-    let Some([one, other, third]) = three() else { return };
+    let Some(three) = three() else { return };
+    let [mut alice, mut bob] = two_gathered(&three);
+    let [one, _other, third] = three;
     let admin = one.admin_token("admin");
-    let (mut alice, mut bob) = (other.connect("alice"), one.connect("bob"));
-    bob.join("room");
-    alice.join("room");
-    bob.push("join room alice");
     let id = alice.connection.clone();
     drain(&one, &admin, "other");
     assert_eq!(alice.end(), SENT_AWAY);
@@ -168,12 +188,10 @@ fn a_client_comes_back_with_another_session_from_where_it_was() {
 
 #[test]
 fn a_client_whose_session_ends_before_it_is_back_is_told_as_gone_at_once() {
-    let Some([one, other, _third]) = three() else { return };
+    let Some(three) = three() else { return };
+    let [mut alice, mut bob] = two_gathered(&three);
+    let [one, _other, _third] = three;
     let admin = one.admin_token("admin");
-    let (mut alice, mut bob) = (other.connect("alice"), one.connect("bob"));
-    bob.join("room");
-    alice.join("room");
-    bob.push("join room alice");
     let token = alice.app_token.clone();
     drain(&one, &admin, "other");
     assert_eq!(alice.end(), SENT_AWAY);
@@ -192,20 +210,14 @@ fn a_client_whose_session_ends_before_it_is_back_is_told_as_gone_at_once() {
 
 #[test]
 fn a_client_that_does_not_come_back_is_told_as_gone_once() {
-    let Some([one, other, third]) = three() else { return };
+    let Some(three) = three() else { return };
+    let [mut alice, mut bob, mut carol] = gathered(&three);
+    let [one, _other, _third] = three;
     let admin = one.admin_token("admin");
-    let (mut alice, mut bob, mut carol) = (other.connect("alice"), one.connect("bob"), third.connect("carol"));
-    for client in [&mut bob, &mut carol] {
-        client.post("/v1/presence-observers", json!({"endpointList": ["alice"]})).ok();
-        client.join("room");
-    }
-    settle(&mut alice);
-    alice.publish("room", "first");
-    for client in [&mut bob, &mut carol] {
-        heard_until(client, "first");
-    }
+    let start = Instant::now();
     drain(&one, &admin, "other");
     assert_eq!(alice.end(), SENT_AWAY);
+    assert!(start.elapsed() >= UNNOTICED, "a proxy would have led her to that node again");
     until_gone(&one, &admin, "other");
     for client in [&mut bob, &mut carol] {
         is_told_as_gone(client);
