@@ -3,6 +3,8 @@
 // Environment of the test run, beside that of harness.mjs:
 //   RESPOKED_PROXY   the program that starts the proxy: `xtask`
 //   RESPOKED_NATS    address of a NATS server, where nodes are to talk by one
+//   RESPOKED_JOINS   how often somebody joins a group and is spoken to from another node, in `cluster/nodes.test.mjs`
+//   RESPOKED_ROUNDS  how often each node is killed there
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';

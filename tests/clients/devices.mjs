@@ -209,6 +209,13 @@ class Device {
     return pushes.map(({ name, argument }) => [name, argument]);
   }
 
+  /** Forgets the frames that are here. No push may be among them that no test has read. */
+  forgetRead() {
+    assert.deepEqual(this.unread(), []);
+    this.frames.length = 0;
+    this.#read.clear();
+  }
+
   /** Asks for nothing; what was put in line before the answer has then arrived. */
   async fence() {
     await this.refused(404, 'get', '/v1/no-such-resource');
