@@ -120,6 +120,9 @@ fn beside(waiting: Vec<Command>, said: &Path, command: &mut Command) -> anyhow::
 /// The suite that the published Node client brings along.
 const FUNCTIONAL: &str = "admin-functional.test.mjs";
 
+/// What asks the clients' suites for more than they do in ten minutes.
+const MORE: [&str; 3] = ["RESPOKED_JOINS", "RESPOKED_ROUNDS", "RESPOKED_RUNS"];
+
 /// The suite of the console that needs several nodes, so a PostgreSQL server.
 const OF_NODES: &str = "nodes.test.mjs";
 
@@ -225,9 +228,10 @@ impl Place {
 
     fn clients(&self) -> anyhow::Result<()> {
         self.programs.have_without_service("turnserver", "coturn")?;
-        // What parser.test.mjs holds against the published parser.
+        // What parser.test.mjs holds against the published parser. Of the whole workspace it is there after the tests of Rust;
+        // alone, its dependencies would be built anew with other features.
         let mut frames = Command::new("cargo");
-        frames.args(["build", "-p", "respoke-wire", "--example", "frames"]).current_dir(&self.root);
+        frames.args(["build", "--workspace", "--example", "frames"]).current_dir(&self.root);
         run_command(&mut frames)?;
         self.have_node()?;
         let every = self.tests_of("tests/clients")?;
@@ -320,7 +324,12 @@ impl Place {
     /// Runs test files of `folder`, one at a time: next to a server and a browser there is no core to spare.
     fn node(&self, folder: &str, suite: &str, tests: &[PathBuf]) -> Command {
         let mut command = Command::new("node");
-        command.args(["--test", "--test-concurrency=1", "--test-timeout=600000"]).args(tests);
+        let asks_for_more = MORE.iter().any(|name| std::env::var_os(name).is_some());
+        let minutes = if asks_for_more { 24 * 60 } else { 10 };
+        command
+            .args(["--test", "--test-concurrency=1"])
+            .arg(format!("--test-timeout={}", minutes * 60_000))
+            .args(tests);
         command.current_dir(self.root.join(folder));
         command.env("RESPOKED_BIN", self.built()).env("RESPOKED_LOG_DIR", self.canary.join(suite));
         command.env("RESPOKED_FRAMES_BIN", self.root.join("target/debug/examples/frames"));
