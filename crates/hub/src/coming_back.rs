@@ -13,11 +13,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::future::join_all;
-use respoke_core::event::Presence;
-use respoke_core::id::{AppId, ConnectionId, EndpointId, RequestId, RoleId};
+use respoke_core::event::{Content, Presence};
+use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
 use respoke_core::ops::Caller;
 use respoke_core::ports::{
-    Answer, ConnectionStateFacts, Delivery, Done, Interest, Moved, Node, ParkingClaim, ParkingGround, Question, Whom,
+    Answer, Audience, ConnectionStateFacts, Delivery, Done, Interest, Moved, Node, ParkingClaim, ParkingGround,
+    Question, Whom,
 };
 use respoke_wire::close::Close;
 use tokio::time::Instant;
@@ -215,7 +216,7 @@ impl Hub {
     #[must_use]
     pub fn has_parked(&self) -> bool {
         let books = self.parking.books();
-        !books.parked.is_empty() || !books.given.is_empty()
+        books.has_parked() || !books.given.is_empty()
     }
 }
 
@@ -249,13 +250,15 @@ impl Hub {
         let ground = ground_of(&socket.opening.caller).filter(|_| socket.connection().is_none())?;
         let (endpoint, client_type, address) = (endpoint.clone(), client_type.to_owned(), socket.opening.address);
         let claim = ParkingClaim { app_id, endpoint, role_id, client_type, address, ground };
+        // Whoever comes may be another than whose it was, or may do less by now.
+        let rights = self.broker.rights(&socket.opening.caller).await.ok()?;
         for node in nodes {
             let question = Question::Parked(claim.clone());
             let answers = self.bus.ask(Whom::One(node), question, others.and_the_way(CLAIMED_WITHIN)).await;
             match answers.given.into_iter().next().map(|given| given.answer) {
                 Some(Answer::States { mut found, .. }) => {
                     if let Some(state) = found.pop() {
-                        return Some(Claimed { from: node, state });
+                        return Some(Claimed { from: node, state, rights });
                     }
                 }
                 Some(Answer::Done(_)) => {
@@ -268,13 +271,16 @@ impl Hub {
     }
 
     /// Goes on with a connection that a node gave up: it is in what it was in, and says what it said.
-    pub(crate) fn take_over(&self, connection: &Arc<Connection>, Claimed { from, state }: Claimed) {
+    pub(crate) fn take_over(&self, connection: &Arc<Connection>, claimed: Claimed) {
         let Some(others) = &self.others else { return };
-        let ConnectionStateFacts { connection: _, mut groups, presence } = state;
+        let Claimed { from, state: ConnectionStateFacts { connection: _, groups, presence }, rights } = claimed;
         let Connection { app_id, endpoint, id, .. } = &**connection;
         let telling = connection.telling.lock();
         let at = self.local.registry.moment();
-        groups.retain(|group| {
+        let is_inherited = |group: &GroupName| {
+            if rights.group(group).subscribe != Some(true) {
+                return false;
+            }
             let in_group = || Interest::Group(*app_id, group.clone());
             self.hold(in_group);
             let is_in = matches!(self.local.registry.join(connection, group, Caps::default()), Join::Joined { .. });
@@ -284,12 +290,14 @@ impl Hub {
                 self.release(in_group);
             }
             is_in
-        });
+        };
+        let (inherited, left): (Vec<_>, Vec<_>) = groups.iter().cloned().partition(is_inherited);
         if let Some(presence) = &presence {
             self.local.registry.set_presence(*app_id, *id, presence.clone());
         }
-        let inherited = Inherited { groups: groups.iter().cloned().collect(), presence: presence.clone() };
+        let inherited = Inherited { groups: inherited.into_iter().collect(), presence: presence.clone() };
         *connection.inherited.lock() = Some(Box::new(inherited));
+        // In all groups, also for whoever knows it by what it is left out of.
         let moved = Moved { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, from, groups, presence };
         self.alone_with(*id, || {
             self.tell_departures_of(*id);
@@ -297,6 +305,11 @@ impl Hub {
         });
         self.tell_untold_of(*id);
         self.bus.publish(Delivery::Moved(Box::new(moved.clone())));
+        for group in left {
+            let content = Content::Left { group: group.clone(), endpoint: endpoint.clone(), connection: *id };
+            let left = self.event(endpoint, Some(*id), RequestId::new(self.broker.chance()), content);
+            self.push(*app_id, Audience::Group { group, except: None }, left);
+        }
         self.depart_behind(connection, &moved.groups);
         drop(telling);
         self.parking.books().heirs.push_back((Instant::now() + TAKEN_UP_WITHIN, connection.clone()));

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
 use respoke_core::id::{AppId, ConnectionId, EndpointId};
-use respoke_core::ports::{ConnectionStateFacts, Node, ParkingClaim};
+use respoke_core::ops::Rights;
+use respoke_core::ports::{ConnectionStateFacts, Likeness, Node, ParkingClaim};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -79,6 +80,8 @@ pub(crate) struct Given {
 pub(crate) struct Claimed {
     pub(crate) from: Node,
     pub(crate) state: ConnectionStateFacts,
+    /// What whoever takes it over may do.
+    pub(crate) rights: Rights,
 }
 
 impl Claimed {
@@ -123,13 +126,23 @@ impl Parking {
 }
 
 impl Books {
-    /// The one that fits best of those that are parked for who claims it.
+    /// Whether anything is parked that did not end.
+    pub(crate) fn has_parked(&self) -> bool {
+        self.parked.values().flatten().any(|parked| !parked.connection.is_gone())
+    }
+
+    /// The one that is surest of those that are parked for who claims it. None if there are several of whom only the address
+    /// tells: the claimer may be the one or the other.
     pub(crate) fn take(&mut self, claim: &ParkingClaim) -> Option<Parked> {
         let Entry::Occupied(mut parked) = self.parked.entry((claim.app_id, claim.endpoint.clone())) else {
             return None;
         };
-        let fitting = parked.get().iter().enumerate().filter(|(_, parked)| claim.fits(&parked.owner));
-        let (at, _) = fitting.max_by_key(|(_, parked)| claim.likeness(&parked.owner))?;
+        let like = |parked: &Parked| claim.likeness(&parked.owner).filter(|_| !parked.connection.is_gone());
+        let fitting = parked.get().iter().enumerate().filter_map(|(at, parked)| Some((like(parked)?, at)));
+        let (likeness, at) = fitting.clone().max()?;
+        if likeness == Likeness::Address && fitting.count() > 1 {
+            return None;
+        }
         let found = parked.get_mut().swap_remove(at);
         if parked.get().is_empty() {
             parked.remove();

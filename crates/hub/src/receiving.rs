@@ -28,7 +28,7 @@ impl Receiver for Hub {
                     others.arrived(from, &arrived);
                 }
             }
-            // One that is here by now had been parked there.
+            // Another node parked it and gave it up to this one. It may tell its end because it never heard that it arrived here.
             Delivery::Departed(departed)
                 if there.is_some()
                     && self.local.registry.connection(departed.app_id, departed.connection).is_some() => {}

@@ -234,7 +234,8 @@ impl Delivery {
             Self::Moved(moved) => {
                 let Moved { app_id, endpoint, groups, .. } = &**moved;
                 let groups = groups.iter().map(|group| Interest::Group(*app_id, group.clone()));
-                // Whoever parked it is there for what is said to the endpoint, and hears by this that it is found.
+                // The node that parked it has to hear that it arrived. It may have no one in these groups, and no observer. But
+                // until then it holds the endpoint, because of this very connection.
                 let observers = Interest::Observers(*app_id, endpoint.clone());
                 Some(groups.chain([observers, Interest::Endpoint(*app_id, endpoint.clone())]).collect())
             }

@@ -50,7 +50,7 @@ pub use node_store::{
     NodeState, NodeStore, SKEW_MAX,
 };
 pub use outcome::{Ending, Removal};
-pub use parking::{Moved, ParkingClaim, ParkingGround};
+pub use parking::{Likeness, Moved, ParkingClaim, ParkingGround};
 pub use store::{
     AuditQuery, AuditStore, BanRecord, Banning, EndRequest, EndScope, EndpointStore, ExtensionRefusal, ListFilter,
     MintRefusal, NewSession, Redemption, ScopeEnding, SessionFilter, SessionStore, Store, TokenStore,

@@ -51,24 +51,100 @@ pub struct Moved {
     pub presence: Option<Presence>,
 }
 
+/// By what who came is taken for the client that a parked connection waits for. What comes later is surer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Likeness {
+    /// It comes from the same address, with another session. Another device of the endpoint may do that too.
+    Address,
+    /// It proves itself by the same.
+    Ground,
+    /// Both.
+    Both,
+}
+
 impl ParkingClaim {
-    /// Whether who came may be whom `parked` describes: the same endpoint with the same rights, and the same kind of client.
-    /// Some clients come back with another session; those have to come from where they were.
+    /// Whether who came may be whom `parked` describes, and by what: the same endpoint with the same rights, and the same kind
+    /// of client. Some clients come back with another session; those have to come from where they were.
     #[must_use]
-    pub fn fits(&self, parked: &Self) -> bool {
-        let is_same_ground = self.ground == parked.ground;
-        let is_session = |claim: &Self| matches!(claim.ground, ParkingGround::Session(_));
-        let is_same_client = is_session(self) && is_session(parked) && self.address == parked.address;
-        self.app_id == parked.app_id
+    pub fn likeness(&self, parked: &Self) -> Option<Likeness> {
+        let is_same_kind = self.app_id == parked.app_id
             && self.endpoint == parked.endpoint
             && self.role_id == parked.role_id
-            && self.client_type == parked.client_type
-            && (is_same_ground || is_same_client)
+            && self.client_type == parked.client_type;
+        let is_session = |claim: &Self| matches!(claim.ground, ParkingGround::Session(_));
+        match (self.ground == parked.ground, self.address == parked.address) {
+            _ if !is_same_kind => None,
+            (true, true) => Some(Likeness::Both),
+            (true, false) => Some(Likeness::Ground),
+            (false, true) if is_session(self) && is_session(parked) => Some(Likeness::Address),
+            (false, _) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn session(number: u64) -> ParkingGround {
+        ParkingGround::Session(number)
     }
 
-    /// How well it fits, if it does: the more the greater.
-    #[must_use]
-    pub fn likeness(&self, parked: &Self) -> (bool, bool) {
-        (self.ground == parked.ground, self.address == parked.address)
+    /// Who is known by this, at the address that ends so.
+    fn by(ground: ParkingGround, address: u8) -> ParkingClaim {
+        ParkingClaim {
+            app_id: AppId::from_uuid(uuid::Uuid::from_u128(1)),
+            endpoint: EndpointId::parse("jo").unwrap(),
+            role_id: Some(RoleId::from_uuid(uuid::Uuid::from_u128(2))),
+            client_type: "WEB".to_owned(),
+            address: Ipv4Addr::new(192, 0, 2, address).into(),
+            ground,
+        }
+    }
+
+    #[test]
+    fn who_comes_is_known_by_its_proof_or_by_its_address() {
+        let (one, other) = ([3, 4].map(|id| SecretId::from_uuid(uuid::Uuid::from_u128(id)))).into();
+        let secret = ParkingGround::Secret;
+        let sign_in = ParkingGround::SignIn;
+        for (parked, claim, likeness) in [
+            (by(session(1), 1), by(session(1), 1), Some(Likeness::Both)),
+            (by(session(1), 1), by(session(1), 2), Some(Likeness::Ground)),
+            (by(session(1), 1), by(session(2), 1), Some(Likeness::Address)),
+            (by(session(1), 1), by(session(2), 2), None),
+            (by(secret(one), 1), by(secret(one), 1), Some(Likeness::Both)),
+            (by(secret(one), 1), by(secret(one), 2), Some(Likeness::Ground)),
+            // Backends behind one address are not one backend.
+            (by(secret(one), 1), by(secret(other), 1), None),
+            (by(sign_in(1), 1), by(sign_in(1), 2), Some(Likeness::Ground)),
+            (by(sign_in(1), 1), by(sign_in(2), 1), None),
+            // The number of one is not that of the other.
+            (by(session(1), 1), by(sign_in(1), 1), None),
+            (by(session(1), 1), by(secret(one), 1), None),
+        ] {
+            assert_eq!(claim.likeness(&parked), likeness, "{claim:?} for {parked:?}");
+            assert_eq!(parked.likeness(&claim), likeness, "{parked:?} for {claim:?}");
+        }
+    }
+
+    #[test]
+    fn who_is_of_another_kind_is_nobody_that_is_waited_for() {
+        let parked = || by(session(1), 1);
+        for other in [
+            ParkingClaim { app_id: AppId::from_uuid(uuid::Uuid::from_u128(9)), ..parked() },
+            ParkingClaim { endpoint: EndpointId::parse("flo").unwrap(), ..parked() },
+            ParkingClaim { role_id: None, ..parked() },
+            ParkingClaim { role_id: Some(RoleId::from_uuid(uuid::Uuid::from_u128(9))), ..parked() },
+            ParkingClaim { client_type: "PHONE".to_owned(), ..parked() },
+        ] {
+            assert_eq!(other.likeness(&parked()), None, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn a_proof_is_surer_than_an_address() {
+        assert!(Likeness::Both > Likeness::Ground && Likeness::Ground > Likeness::Address);
     }
 }

@@ -1,13 +1,17 @@
 //! Who gets a connection that is parked, and who is let in beside it.
 
+use std::time::Duration;
+
 use respoke_core::app::LimitsPatch;
+use respoke_core::id::{ConnectionId, RoleId};
+use respoke_core::ops::{Caller, Credential};
 use respoke_core::refusal::Refusal;
-use respoke_core::role::Permissions;
+use respoke_core::role::{GroupRule, Groups, Permissions};
 use respoke_wire::close::Close;
 
-use super::scene::{LATER, Scene};
+use super::scene::{LATER, Scene, is_consistent};
 use crate::prices::Empty;
-use crate::world::Coming;
+use crate::world::{Coming, World, events, group, received};
 
 /// So many connections of an endpoint, or of the whole app.
 #[derive(Clone, Copy)]
@@ -93,4 +97,120 @@ async fn who_finds_no_room_takes_nothing_that_is_parked() {
     scene.world.nodes[2].hub.close(&another.socket, Close::Left);
     let back = scene.world.connect(1, "alice").await;
     assert_eq!(back.connection.id, scene.alice.connection.id);
+}
+
+/// Two devices of dan at alice's node, which parks both, and by what they prove themselves.
+async fn two_devices() -> (Scene, [Credential; 2], RoleId) {
+    let scene = Scene::new().await;
+    let role = scene.world.role(Permissions::default()).await;
+    let sessions = [scene.world.session("dan", role).await, scene.world.session("dan", role).await];
+    let mut devices = Vec::new();
+    for session in &sessions {
+        devices.push(scene.world.come(0, "dan", Coming::by(session)).await.unwrap());
+    }
+    scene.world.join(&devices[0], "room").await;
+    tokio::time::sleep(LATER).await;
+    scene.told();
+    scene.drain().await;
+    devices.iter().for_each(|device| scene.send_away(device));
+    (scene, sessions, role)
+}
+
+/// The connections of a node.
+fn ids(scene: &Scene, node: usize) -> Vec<ConnectionId> {
+    scene.world.nodes[node].hub.inspected().own.into_keys().collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_comes_with_another_session_gets_what_is_parked_if_it_is_all_that_may_be_meant() {
+    let (scene, [one, _], role) = two_devices().await;
+    let parked = ids(&scene, 0);
+    let another = scene.world.session("dan", role).await;
+    let third = scene.world.come(1, "dan", Coming::by(&another)).await.unwrap();
+    assert!(!parked.contains(&third.connection.id), "it may be either of two");
+    // By its own session each is known, and then the other is the only one.
+    let first = scene.world.come(1, "dan", Coming::by(&one).from_elsewhere()).await.unwrap();
+    assert!(parked.contains(&first.connection.id));
+    let fourth = scene.world.come(2, "dan", Coming::by(&another).from_elsewhere()).await.unwrap();
+    assert!(!parked.contains(&fourth.connection.id), "it comes from elsewhere");
+    let second = scene.world.come(2, "dan", Coming::by(&another)).await.unwrap();
+    assert!(parked.contains(&second.connection.id) && second.connection.id != first.connection.id);
+}
+
+/// It cannot be meant any more.
+#[tokio::test(start_paused = true)]
+async fn what_ended_while_it_was_parked_leaves_the_other_one_as_the_only_one() {
+    let (scene, [one, _], role) = two_devices().await;
+    let Caller::Endpoint { session, .. } = scene.world.nodes[0].broker.authenticate(&one, None).await.unwrap() else {
+        panic!("it is in session");
+    };
+    let number = session.record.number;
+    for socket in scene.world.nodes[0].hub.sockets() {
+        if matches!(&socket.opening.caller, Caller::Endpoint { session, .. } if session.record.number == number) {
+            scene.world.nodes[0].hub.close(&socket, Close::SessionEnded);
+        }
+    }
+    let parked = ids(&scene, 0);
+    let another = scene.world.session("dan", role).await;
+    let back = scene.world.come(1, "dan", Coming::by(&another)).await.unwrap();
+    assert!(parked.contains(&back.connection.id));
+}
+
+/// A backend may have had it join, or its role permitted more then.
+#[tokio::test(start_paused = true)]
+async fn who_comes_back_is_left_out_of_groups_that_it_may_not_join() {
+    let world = World::apart(Duration::from_millis(40)).await;
+    let rule = GroupRule { subscribe: Some(true), ..GroupRule::default() };
+    let groups = Groups { list: None, rules: [("room".to_owned(), rule)].into() };
+    let role = world.role(Permissions { groups, ..Permissions::default() }).await;
+    let session = world.session("dan", role).await;
+    // Somebody at each node who knows it by the one group, and somebody by the other.
+    let mut others = Vec::new();
+    for (node, name) in [(1, "room"), (1, "hall"), (2, "hall")] {
+        let other = world.connect(node, "bob").await;
+        world.join(&other, name).await;
+        others.push(other);
+    }
+    let dan = world.come(0, "dan", Coming::by(&session)).await.unwrap();
+    world.join(&dan, "room").await;
+    world.join(&dan, "hall").await;
+    tokio::time::sleep(LATER).await;
+    others.iter().for_each(|other| drop(received(other)));
+    assert!(world.nodes[0].hub.begin_to_park(LATER).await);
+    world.nodes[0].hub.send_away(&dan.socket);
+    let back = world.come(1, "dan", Coming::by(&session)).await.unwrap();
+    assert_eq!(back.connection.id, dan.connection.id);
+    tokio::time::sleep(LATER).await;
+    let own = &world.nodes[1].hub.inspected().own[&back.connection.id];
+    assert_eq!(own.groups.iter().cloned().collect::<Vec<_>>(), [group("room")]);
+    world.nodes[0].hub.end_parking().await;
+    world.between.say_farewell(world.nodes[0].node());
+    tokio::time::sleep(LATER).await;
+    world.between.lose(world.nodes[0].node());
+    tokio::time::sleep(LATER).await;
+    let told: Vec<_> = others.iter().map(received).collect();
+    assert_eq!(
+        told,
+        [vec![], events(&[("leave", "dan")]), events(&[("leave", "dan")])],
+        "once, and nothing of the room"
+    );
+    is_consistent(&world, &[1, 2]);
+}
+
+/// Who else is in what it inherited the node does not know of itself, and asks.
+#[tokio::test(start_paused = true)]
+async fn a_node_that_one_comes_back_to_learns_who_is_in_its_groups() {
+    let scene = Scene::new().await;
+    scene.world.join(&scene.alice, "hall").await;
+    scene.world.join(&scene.others[1], "hall").await;
+    tokio::time::sleep(LATER).await;
+    scene.told();
+    scene.drain().await;
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    tokio::time::sleep(LATER).await;
+    scene.is_consistent(&[0, 1, 2]);
+    // So it tells when that is gone whose node told it nothing.
+    scene.leave(2).await;
+    assert_eq!(received(&back), events(&[("leave", "carol"), ("leave", "carol")]));
 }
