@@ -93,7 +93,11 @@ macro_rules! operations {
             run: |api, call| {
                 Box::pin(async move {
                     match Terms::$terms.admit(&api, &call).await {
-                        Ok(given) => api::$resource::$handler(api, call, given).await.into_response(),
+                        Ok(given) => {
+                            let witness = Terms::$terms.witness(&api);
+                            let answer = api::$resource::$handler(api, call, given).await.into_response();
+                            if let Some(api) = witness { api.in_doubt_unless_it_stands(answer) } else { answer }
+                        }
                         Err(problem) => problem.into_response(),
                     }
                 })

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use super::in_a_room;
 use super::storm::links::{Link, Way};
-use super::{in_a_room, live_at};
 use crate::harness::{Client, NatsServer, Postgres, Process, Socket, eventually, is_postgres_asked, summary};
 use crate::postgres::serve;
 
@@ -30,36 +30,76 @@ fn say(node: &Client, what: &str) {
     node.post("/v1/messages").secret().send(json!({"to": "bob", "message": what})).ok();
 }
 
+/// Two nodes, one of them by a link to its database, and a client at the other, which goes on.
+struct Apart {
+    _database: Postgres,
+    _folder: tempfile::TempDir,
+    link: Link,
+    one: Process,
+    at_other: Client,
+    _other: Process,
+}
+
+impl Apart {
+    /// None: not on PostgreSQL.
+    fn new() -> Option<Self> {
+        let database = is_postgres_asked().then(Postgres::new).flatten()?;
+        let folder = tempfile::tempdir().unwrap();
+        let link = Link::to(database.server().get_ports()[0]);
+        let flags = ["--database", &database.url_by(link.port)];
+        let one = Process::spawn_listening("127.0.0.1:0", &folder.path().join("one"), &flags).with_app();
+        let other = serve(folder.path(), &database.url());
+        let mut at_other = one.client.clone();
+        at_other.url.clone_from(&other.client.url);
+        Some(Self { _database: database, _folder: folder, link, one, at_other, _other: other })
+    }
+}
+
 #[test]
 fn what_a_node_answered_for_and_took_with_it_is_told_as_missed() {
-    if !is_postgres_asked() {
-        return;
-    }
-    let Some(database) = Postgres::new() else { return };
-    let folder = tempfile::tempdir().unwrap();
-    let link = Link::to(database.server().get_ports()[0]);
-    let one = Process::spawn_listening(
-        "127.0.0.1:0",
-        &folder.path().join("one"),
-        &["--database", &database.url_by(link.port)],
-    );
-    let one = one.with_app();
-    let other = serve(folder.path(), &database.url());
-    let mut at_other = one.client.clone();
-    at_other.url.clone_from(&other.client.url);
+    let Some(Apart { link, one, at_other, .. }) = &Apart::new() else { return };
     let mut bob = at_other.connect("bob");
-    say(&one, "before");
+    say(one, "before");
     assert_eq!(heard_until(&mut bob, "message __SYSTEM__ before"), ["message __SYSTEM__ before"]);
 
     link.set(Way::Held);
     let held = Instant::now();
-    say(&one, "lost");
+    say(one, "lost");
     assert!(held.elapsed() < SERVES_ON, "it was answered so late that it may say something else");
     assert_eq!(heard_until(&mut bob, "missed"), ["missed"]);
     assert!(held.elapsed() > SERVES_ON, "the other node knows that this one is dead, and not that it is slow");
     // Once, and whatever else is said comes as before.
-    say(&at_other, "after");
+    say(at_other, "after");
     assert_eq!(heard_until(&mut bob, "message __SYSTEM__ after"), ["message __SYSTEM__ after"]);
+}
+
+/// A process that was stopped goes on in the middle of what it did. What is said then was not told as missed: that was before.
+#[test]
+fn what_is_said_when_a_node_goes_on_that_is_dead_to_others_is_in_doubt() {
+    const ASKERS: u64 = 4;
+    let Some(Apart { link, one, at_other, .. }) = &Apart::new() else { return };
+    let mut bob = at_other.connect("bob");
+    // Somebody is called, and the other node is asked for them: for as long as it is silent that takes a second.
+    let offer = || {
+        let signal = json!({"signalType": "offer", "sessionId": "call"});
+        one.post("/v1/signaling").secret().send(json!({"to": "bob", "signal": signal}))
+    };
+    offer().ok();
+    assert_eq!(heard_until(&mut bob, "signal __SYSTEM__ offer"), ["signal __SYSTEM__ offer"]);
+
+    link.set(Way::Held);
+    let asked = one.figure("respoked_bus_items_sent_total");
+    let answers = std::thread::scope(|scope| {
+        let asking: Vec<_> = (0..ASKERS).map(|_| scope.spawn(offer)).collect();
+        eventually(|| (one.figure("respoked_bus_items_sent_total") >= asked + ASKERS).then_some(()));
+        one.signal("STOP");
+        assert_eq!(heard_until(&mut bob, "missed"), ["missed"]);
+        one.signal("CONT");
+        asking.into_iter().map(|asking| asking.join().unwrap()).collect::<Vec<_>>()
+    });
+    for answer in answers {
+        answer.refused(503, "in_doubt");
+    }
 }
 
 /// Two nodes of which the second ends in order, over NATS servers if there are some. Nobody at the first is told of a gap.
@@ -75,17 +115,19 @@ fn one_ends_in_order(nats: Option<&NatsServer>) {
     let mut one = start("one").with_app();
     let rights = json!({"groups": {"*": {"create": true, "publish": true, "subscribe": true}}});
     one.client.role = one.create_role("all", rights);
-    let (other, admin) = (start("other"), one.admin_token("owner"));
+    let other = start("other");
     let mut at_other = one.client.clone();
     at_other.url.clone_from(&other.client.url);
     let (mut alice, mut bob) = in_a_room(&at_other, &one);
     alice.publish("room", "last");
     other.signal("TERM");
     assert_eq!(other.wait(), 0);
-    eventually(|| (live_at(&one, &admin) == 1).then_some(()));
+    // The other node has heard of that by then, and gaps are told before the end.
+    eventually(|| (one.figure("respoked_nodes") == 1).then_some(()));
     assert_eq!(one.figure("respoked_bus_gaps_total"), 0);
-    // Alice did not come back, so there is something that comes behind the end.
-    assert_eq!(heard_until(&mut bob, "leave room alice"), ["pubsub room alice last", "leave room alice"]);
+    say(&one, "behind");
+    let heard = heard_until(&mut bob, "message __SYSTEM__ behind");
+    assert_eq!(heard, ["pubsub room alice last", "leave room alice", "message __SYSTEM__ behind"]);
 }
 
 #[test]

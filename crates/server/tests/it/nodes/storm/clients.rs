@@ -17,8 +17,6 @@ const ENDPOINTS: [&str; 4] = ["alice", "bob", "carol", "dave"];
 const ANSWERED_WITHIN: Duration = Duration::from_secs(40);
 /// Between two things that a client does.
 const PACE: Duration = Duration::from_millis(60);
-/// A message may be told as lost a while before it is said: who is told may not know yet which.
-const TOLD_BEFORE: Duration = Duration::from_secs(15);
 
 /// A connection as its client knows it.
 pub(super) struct Live {
@@ -37,6 +35,8 @@ struct Said {
     by: usize,
     nth: u64,
     connection: String,
+    /// Where.
+    node: usize,
     began: Instant,
     to: To,
 }
@@ -76,13 +76,13 @@ impl Book {
                     To::Endpoint(endpoint) => (endpoint == endpoint_of(client)).then_some(live.since),
                 };
                 let was_there = since.is_some_and(|since| since < said.began) && live.connection != said.connection;
-                let is_told = live.missed.is_some_and(|missed| missed + TOLD_BEFORE > said.began);
+                let is_told = live.missed.is_some_and(|missed| missed > said.began);
                 if was_there && !is_told && !live.heard.contains_key(&(said.by, said.nth)) {
-                    let (to, by) = (said.to, said.by);
-                    let ago = said.began.elapsed();
+                    let (Said { by, nth, node, to, began, .. }, here) = (said, live.node);
+                    let (ago, missed) = (began.elapsed(), live.missed.map(|missed| missed.elapsed()));
                     return Some(format!(
-                        "client {client} at node {} did not hear what client {by} said to {to:?} {ago:?} ago",
-                        live.node
+                        "client {client} at node {here} did not hear what client {by} said at node {node} to {to:?} {ago:?} ago, \
+                         its {nth}th; it was told that it missed something {missed:?} ago"
                     ));
                 }
             }
@@ -265,9 +265,9 @@ impl<'a> Actor<'a> {
         self.said += 1;
         let (nth, began, by) = (self.said, Instant::now(), self.number);
         data["message"] = json!({"by": by, "nth": nth, "kept": data["persist"]});
-        let Some(connection) = self.with_live(|live| live.connection.clone()) else { return };
+        let Some((connection, node)) = self.with_live(|live| (live.connection.clone(), live.node)) else { return };
         if self.ask("post", path, data).is_some() {
-            self.shared.book.lock().said.push(Said { by, nth, connection, began, to });
+            self.shared.book.lock().said.push(Said { by, nth, connection, node, began, to });
         }
     }
 
