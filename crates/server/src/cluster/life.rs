@@ -30,8 +30,9 @@ use crate::metrics::NodesView;
 const BEAT_PATIENCE: Duration = Duration::from_secs(4);
 /// A beat that takes longer says nothing of the time.
 const TRIP_MAX: Duration = Duration::from_millis(500);
-/// How long others are waited for, at the end, to have what was sent to them.
-const SEEN_WITHIN: Duration = Duration::from_secs(1);
+/// How long others are waited for, at the end, to have what was sent to them. Whoever has not is told of a gap, and so are all its
+/// clients; so one that is only slow is given time. One that is dead takes it as well.
+const SEEN_WITHIN: Duration = Duration::from_secs(3);
 /// How long the others are waited for to know that this node drains.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// When a beat is tried again that failed.
