@@ -224,7 +224,7 @@ impl Hub {
 impl Hub {
     /// A node parks, and nobody comes to it any more.
     pub(crate) fn parks(&self, node: Node) {
-        self.parking.books().nodes.insert(node);
+        self.parking.books().nodes.entry(node).or_insert(self.broker.now());
         if let Some(others) = &self.others {
             others.parks(node);
         }
@@ -247,12 +247,19 @@ impl Hub {
             }
             books.nodes.clone()
         };
-        let ground = ground_of(&socket.opening.caller).filter(|_| socket.connection().is_none())?;
+        let caller = &socket.opening.caller;
+        let ground = ground_of(caller).filter(|_| socket.connection().is_none())?;
         let (endpoint, client_type, address) = (endpoint.clone(), client_type.to_owned(), socket.opening.address);
-        let claim = ParkingClaim { app_id, endpoint, role_id, client_type, address, ground };
+        let mut claim = ParkingClaim { app_id, endpoint, role_id, client_type, address, ground };
         // Whoever comes may be another than whose it was, or may do less by now.
-        let rights = self.broker.rights(&socket.opening.caller).await.ok()?;
-        for node in nodes {
+        let rights = self.broker.rights(caller).await.ok()?;
+        for (node, since) in nodes {
+            claim.ground = match caller {
+                Caller::Endpoint { session, .. } if session.record.created_at >= since => {
+                    ParkingGround::NewSession(session.record.number)
+                }
+                Caller::Endpoint { .. } | Caller::App { .. } | Caller::Admin { .. } | Caller::Anonymous => ground,
+            };
             let question = Question::Parked(claim.clone());
             let answers = self.bus.ask(Whom::One(node), question, others.and_the_way(CLAIMED_WITHIN)).await;
             match answers.given.into_iter().next().map(|given| given.answer) {

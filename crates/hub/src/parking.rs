@@ -3,11 +3,12 @@
 //! The lock of the books is taken before all others.
 
 use std::collections::hash_map::Entry;
-use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
+use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, ConnectionId, EndpointId};
 use respoke_core::ops::Rights;
 use respoke_core::ports::{ConnectionStateFacts, Likeness, Node, ParkingClaim};
@@ -53,8 +54,8 @@ pub(crate) struct Books {
     pub(crate) given: HashMap<ConnectionId, Given>,
     /// What arrived, and when that was heard. No more than were parked.
     pub(crate) moved: HashMap<ConnectionId, Instant>,
-    /// Other nodes that park.
-    pub(crate) nodes: BTreeSet<Node>,
+    /// Other nodes that park, and when that was heard of each.
+    pub(crate) nodes: BTreeMap<Node, Timestamp>,
     /// Connections that inherited something, and until when their clients may ask for it.
     pub(crate) heirs: VecDeque<(Instant, Arc<Connection>)>,
 }

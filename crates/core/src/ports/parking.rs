@@ -28,6 +28,8 @@ pub struct ParkingClaim {
 pub enum ParkingGround {
     /// A session of the endpoint, by its number.
     Session(u64),
+    /// The same, of a session that was opened after the node that asks had heard that the other one parks.
+    NewSession(u64),
     /// A secret of the app.
     Secret(SecretId),
     /// An admin's sign-in, by its number.
@@ -54,7 +56,7 @@ pub struct Moved {
 /// By what who came is taken for the client that a parked connection waits for. What comes later is surer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Likeness {
-    /// It comes from the same address, with another session. Another device of the endpoint may do that too.
+    /// It comes from the same address, with a new session. Another device of the endpoint may do that too.
     Address,
     /// It proves itself by the same.
     Ground,
@@ -64,20 +66,32 @@ pub enum Likeness {
 
 impl ParkingClaim {
     /// Whether who came may be whom `parked` describes, and by what: the same endpoint with the same rights, and the same kind
-    /// of client. Some clients come back with another session; those have to come from where they were.
+    /// of client. Some clients come back with a new session; those have to come from where they were. One that comes with an old
+    /// session had it before anybody was sent away, and by it another connection.
     #[must_use]
     pub fn likeness(&self, parked: &Self) -> Option<Likeness> {
         let is_same_kind = self.app_id == parked.app_id
             && self.endpoint == parked.endpoint
             && self.role_id == parked.role_id
             && self.client_type == parked.client_type;
-        let is_session = |claim: &Self| matches!(claim.ground, ParkingGround::Session(_));
-        match (self.ground == parked.ground, self.address == parked.address) {
+        let is_new = matches!(self.ground, ParkingGround::NewSession(_));
+        let was_in_session = matches!(parked.ground, ParkingGround::Session(_));
+        match (self.ground.of_any_age() == parked.ground, self.address == parked.address) {
             _ if !is_same_kind => None,
             (true, true) => Some(Likeness::Both),
             (true, false) => Some(Likeness::Ground),
-            (false, true) if is_session(self) && is_session(parked) => Some(Likeness::Address),
+            (false, true) if is_new && was_in_session => Some(Likeness::Address),
             (false, _) => None,
+        }
+    }
+}
+
+impl ParkingGround {
+    /// What it was when it was parked.
+    const fn of_any_age(self) -> Self {
+        match self {
+            Self::Session(number) | Self::NewSession(number) => Self::Session(number),
+            Self::Secret(_) | Self::SignIn(_) => self,
         }
     }
 }
@@ -90,6 +104,10 @@ mod tests {
 
     fn session(number: u64) -> ParkingGround {
         ParkingGround::Session(number)
+    }
+
+    fn new(number: u64) -> ParkingGround {
+        ParkingGround::NewSession(number)
     }
 
     /// Who is known by this, at the address that ends so.
@@ -112,8 +130,13 @@ mod tests {
         for (parked, claim, likeness) in [
             (by(session(1), 1), by(session(1), 1), Some(Likeness::Both)),
             (by(session(1), 1), by(session(1), 2), Some(Likeness::Ground)),
-            (by(session(1), 1), by(session(2), 1), Some(Likeness::Address)),
-            (by(session(1), 1), by(session(2), 2), None),
+            (by(session(1), 1), by(new(2), 1), Some(Likeness::Address)),
+            (by(session(1), 1), by(new(2), 2), None),
+            // It was parked a moment after it came.
+            (by(session(1), 1), by(new(1), 1), Some(Likeness::Both)),
+            (by(session(1), 1), by(new(1), 2), Some(Likeness::Ground)),
+            // It is another device, which had its session before.
+            (by(session(1), 1), by(session(2), 1), None),
             (by(secret(one), 1), by(secret(one), 1), Some(Likeness::Both)),
             (by(secret(one), 1), by(secret(one), 2), Some(Likeness::Ground)),
             // Backends behind one address are not one backend.
@@ -123,9 +146,10 @@ mod tests {
             // The number of one is not that of the other.
             (by(session(1), 1), by(sign_in(1), 1), None),
             (by(session(1), 1), by(secret(one), 1), None),
+            (by(secret(one), 1), by(new(1), 1), None),
+            (by(sign_in(1), 1), by(new(1), 1), None),
         ] {
             assert_eq!(claim.likeness(&parked), likeness, "{claim:?} for {parked:?}");
-            assert_eq!(parked.likeness(&claim), likeness, "{parked:?} for {claim:?}");
         }
     }
 

@@ -13,6 +13,7 @@ use respoke_bus::carried::CarriedLimits;
 use respoke_bus::faulty::{Faults, FaultyNodes};
 use respoke_core::app::{AppPatch, LimitsPatch};
 use respoke_core::chance::of_this_test;
+use respoke_core::clock::ManualClock;
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, RoleId};
 use respoke_core::ops::{Broker, Caller, Context, Credential, IssueToken};
@@ -118,6 +119,7 @@ pub(crate) struct Peer {
     pub(crate) bus: Arc<Watched>,
     pub(crate) hub: Arc<Hub>,
     pub(crate) broker: Arc<Broker>,
+    pub(crate) clock: Arc<ManualClock>,
 }
 
 pub(crate) struct Client {
@@ -238,7 +240,8 @@ impl World {
                 told: Mutex::default(),
                 looked: AtomicUsize::new(0),
             });
-            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock(), of_this_test(), 100));
+            let clock = clock();
+            let broker = Arc::new(Broker::new(store.clone(), bus.clone(), clock.clone(), of_this_test(), 100));
             let outbox = OutboxLimits { frames_max: 10_000, bytes_max: 4 << 20 };
             let settings = HubSettings { outbox, heartbeat_timeout: Duration::from_secs(60), sockets_max: 10_000 };
             let hub = Arc::new(Hub::new(broker.clone(), bus.clone(), settings));
@@ -248,7 +251,7 @@ impl World {
             let (asking, looking) = (hub.clone(), hub.clone());
             tasks.spawn(async move { asking.keep_up().await });
             tasks.spawn(async move { looking.keep_looking().await });
-            Peer { bus, hub, broker }
+            Peer { bus, hub, broker, clock }
         };
         let nodes: Vec<_> = buses.into_iter().map(node).collect();
         let broker = &nodes[0].broker;

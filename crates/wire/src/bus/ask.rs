@@ -41,6 +41,7 @@ coded_kinds! { ParkingGround, "ground of a client" {
     0 => Session(number),
     1 => Secret(secret_id),
     2 => SignIn(number),
+    3 => NewSession(number),
 }}
 
 coded_kinds! { Notice, "kind of notice" {

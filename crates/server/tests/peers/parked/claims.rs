@@ -111,6 +111,7 @@ async fn two_devices() -> (Scene, [Credential; 2], RoleId) {
     scene.world.join(&devices[0], "room").await;
     tokio::time::sleep(LATER).await;
     scene.told();
+    scene.world.nodes.iter().for_each(|node| node.clock.advance_secs(60));
     scene.drain().await;
     devices.iter().for_each(|device| scene.send_away(device));
     (scene, sessions, role)
@@ -135,6 +136,22 @@ async fn who_comes_with_another_session_gets_what_is_parked_if_it_is_all_that_ma
     assert!(!parked.contains(&fourth.connection.id), "it comes from elsewhere");
     let second = scene.world.come(2, "dan", Coming::by(&another)).await.unwrap();
     assert!(parked.contains(&second.connection.id) && second.connection.id != first.connection.id);
+}
+
+/// It had another connection, which was not parked.
+#[tokio::test(start_paused = true)]
+async fn who_comes_with_a_session_of_before_is_no_other_device_that_is_away() {
+    let scene = Scene::new().await;
+    let role = scene.world.role(Permissions::default()).await;
+    let [parked, another] = [scene.world.session("dan", role).await, scene.world.session("dan", role).await];
+    let away = scene.world.come(0, "dan", Coming::by(&parked)).await.unwrap();
+    scene.world.nodes.iter().for_each(|node| node.clock.advance_secs(60));
+    scene.drain().await;
+    scene.send_away(&away);
+    let came = scene.world.come(1, "dan", Coming::by(&another)).await.unwrap();
+    assert_ne!(came.connection.id, away.connection.id);
+    let back = scene.world.come(1, "dan", Coming::by(&parked).from_elsewhere()).await.unwrap();
+    assert_eq!(back.connection.id, away.connection.id);
 }
 
 /// It cannot be meant any more.

@@ -225,6 +225,7 @@ fn questions() -> Vec<(&'static str, Question)> {
         ("question: parked, by a session", parked(ParkingGround::Session(6))),
         ("question: parked, by a secret", parked(ParkingGround::Secret(SecretId::from_uuid(OTHER_ID)))),
         ("question: parked, by a sign-in", parked(ParkingGround::SignIn(6))),
+        ("question: parked, by a new session", parked(ParkingGround::NewSession(6))),
         ("question: client", Question::Client { which: Sealed(vec![1, 2].into()) }),
     ]
 }

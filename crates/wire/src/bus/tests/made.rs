@@ -404,10 +404,11 @@ fn question() -> BoxedStrategy<Question> {
         }),
         sealed().prop_map(|which| Question::Client { which }),
         Just(Question::Parks),
-        (app(), facts(), any::<u64>(), uuid(), 0..3_u8).prop_map(|(app_id, facts, number, secret, ground)| {
+        (app(), facts(), any::<u64>(), uuid(), 0..4_u8).prop_map(|(app_id, facts, number, secret, ground)| {
             let ConnectionFacts { endpoint, role_id, client_type, address, .. } = facts;
             let secret = ParkingGround::Secret(SecretId::from_uuid(secret));
-            let ground = [ParkingGround::Session(number), secret, ParkingGround::SignIn(number)][usize::from(ground)];
+            let sessions = [ParkingGround::Session(number), ParkingGround::NewSession(number)];
+            let ground = [sessions[0], sessions[1], secret, ParkingGround::SignIn(number)][usize::from(ground)];
             Question::Parked(ParkingClaim { app_id, endpoint, role_id, client_type, address, ground })
         }),
     ]
