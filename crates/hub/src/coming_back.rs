@@ -187,7 +187,7 @@ impl Hub {
             }
         }
         let Some(others) = &self.others else { return };
-        // Until the answer has been there, and that it was taken over here.
+        // So long the answer may take to get there, and then the news here that it was taken over.
         let on_its_way = others.and_the_way(CLAIMED_WITHIN) + self.bus.round_trip();
         loop {
             self.tell_lost(on_its_way);
