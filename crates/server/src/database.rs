@@ -11,7 +11,7 @@ use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
 use respoke_core::ports::{NodeStore, Store};
 use respoke_store::{
-    CarrierOptions, Dsn, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters, SqliteStore,
+    CarrierOptions, Dsn, Moves, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters, SqliteStore,
     WriterFigures,
 };
 
@@ -48,6 +48,7 @@ pub(crate) struct Taken {
 pub(crate) struct Shared {
     nodes: Arc<dyn NodeStore>,
     options: PostgresOptions,
+    moves: Option<Moves>,
 }
 
 impl Shared {
@@ -61,7 +62,8 @@ impl Shared {
         let talk = match config.nats_servers() {
             None => {
                 let direct = config.database_direct.as_ref().map(|DatabaseUrl(address)| options_of(address, config));
-                Talk::Postgres(Box::new(CarrierOptions { database: self.options, direct: direct.transpose()? }))
+                let (database, direct) = (self.options, direct.transpose()?);
+                Talk::Postgres(Box::new(CarrierOptions { database, direct, moves: self.moves }))
             }
             Some(servers) => {
                 let credentials = match (&config.nats_credentials, &config.nats_nkey) {
@@ -110,7 +112,7 @@ impl Database {
                 let store = Arc::new(store);
                 let counted = Arc::downgrade(&store);
                 let figures = move || counted.upgrade().map(|store| store.figures()).unwrap_or_default();
-                let shared = Shared { nodes: store.clone(), options: carried };
+                let shared = Shared { nodes: store.clone(), options: carried, moves: store.moves() };
                 Ok(Taken { store, figures: Box::new(figures), lock: None, shared: Some(shared) })
             }
         }

@@ -59,7 +59,7 @@ fn main() {
     let begin = Instant::now();
     let live = [1, 2, 3].map(|id| Node { id: NodeId(id), incarnation: Incarnation(u64::from(std::process::id())) });
     let ends = live.map(|node| {
-        let options = CarrierOptions { database: options.clone(), direct: None };
+        let options = CarrierOptions { database: options.clone(), direct: None, moves: None };
         let carrier = PostgresCarrier::open(options, node).unwrap();
         let came = Arc::<Came>::default();
         let noting = came.clone();

@@ -21,7 +21,7 @@ mod upkeep;
 mod writer_figures;
 
 pub use postgres::{
-    CarrierFigures, CarrierOptions, Dsn, DsnError, Examined, HalfWritten, Migrated, Options as PostgresOptions,
+    CarrierFigures, CarrierOptions, Dsn, DsnError, Examined, HalfWritten, Migrated, Moves, Options as PostgresOptions,
     Pooling, PostgresCarrier, PostgresStore, Promotions, Schema as PostgresSchema, Tls as PostgresTls,
     Writers as PostgresWriters,
 };

@@ -49,7 +49,7 @@ impl OverTables {
             proxies.push(Proxy::to(&server).await);
         }
         let by = |proxy: &Proxy| PostgresOptions::of(proxy.config(&server));
-        let options = CarrierOptions { database: by(&proxies[0]), direct: proxies.get(1).map(by) };
+        let options = CarrierOptions { database: by(&proxies[0]), direct: proxies.get(1).map(by), moves: None };
         Some(Self {
             carriers: Mutex::default(),
             options,

@@ -182,6 +182,7 @@ macro_rules! contract {
 pub(crate) mod postgres;
 mod postgres_carrier;
 mod postgres_failures;
+mod postgres_fenced;
 pub(crate) mod postgres_nodes;
 mod postgres_opening;
 pub(crate) mod postgres_pooled;

@@ -41,7 +41,7 @@ struct Came {
 
 impl End {
     fn of(config: Config, node: Node) -> Self {
-        Self::with(CarrierOptions { database: PostgresOptions::of(config), direct: None }, node)
+        Self::with(CarrierOptions { database: PostgresOptions::of(config), direct: None, moves: None }, node)
     }
 
     fn with(options: CarrierOptions, node: Node) -> Self {
@@ -49,7 +49,7 @@ impl End {
     }
 
     fn within(config: Config, node: Node, limits: CarrierLimits) -> Self {
-        let options = CarrierOptions { database: PostgresOptions::of(config), direct: None };
+        let options = CarrierOptions { database: PostgresOptions::of(config), direct: None, moves: None };
         Self::to(PostgresCarrier::open_within(options, node, limits).unwrap())
     }
 
@@ -452,8 +452,8 @@ async fn behind_a_pooler_a_node_looks_by_itself_unless_there_is_a_way_past_it() 
     let Some(pooler) = Pooler::to(&database.config()) else { return };
     let through = PostgresOptions::of(pooler.config());
     let past = Some(PostgresOptions::of(database.config()));
-    let polls = CarrierOptions { database: through.clone(), direct: None };
-    let woken = CarrierOptions { database: through, direct: past };
+    let polls = CarrierOptions { database: through.clone(), direct: None, moves: None };
+    let woken = CarrierOptions { database: through, direct: past, moves: None };
     let ends = [End::with(polls, node(1, 7)), End::with(woken, node(2, 7))];
     know(&ends);
     for nth in 0..100 {

@@ -51,10 +51,15 @@ impl Servers {
         Some(Self { old, new, pooler })
     }
 
+    /// The way to whichever of them is written to.
+    pub(super) fn both(&self) -> Config {
+        both(&self.old, &self.new)
+    }
+
     pub(super) async fn store(&self) -> Arc<PostgresStore> {
         let config = match &self.pooler {
             Some(pooler) => pooler.config(),
-            None => both(&self.old, &self.new),
+            None => self.both(),
         };
         Arc::new(PostgresStore::open(PostgresOptions::of(config)).await.unwrap())
     }
@@ -87,7 +92,7 @@ fn both(one: &Server, other: &Server) -> Config {
     config
 }
 
-async fn until(mut is: impl AsyncFnMut() -> bool) {
+pub(super) async fn until(mut is: impl AsyncFnMut() -> bool) {
     let since = Instant::now();
     while !is().await {
         assert!(since.elapsed() < PATIENCE, "it did not come about");
@@ -100,7 +105,7 @@ async fn mint(world: &World, name: &str) -> Result<MintedToken, StoreError> {
 }
 
 /// Mints as soon as that is possible.
-async fn mint_in_time(world: &World, name: &str) -> MintedToken {
+pub(super) async fn mint_in_time(world: &World, name: &str) -> MintedToken {
     let since = Instant::now();
     loop {
         match mint(world, name).await {

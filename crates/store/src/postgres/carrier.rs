@@ -33,6 +33,7 @@ use self::link::Link;
 pub(crate) use self::shared::Limits;
 use self::shared::{POLL, Shared};
 use super::connector::{Connector, Notified};
+use super::lineage::Moves;
 use super::options::Options;
 use super::own_thread;
 
@@ -46,6 +47,9 @@ pub struct CarrierOptions {
     pub database: Options,
     /// A way to the same database that leads past every pooler, so that the node can be woken. None: the same way.
     pub direct: Option<Options>,
+    /// Tells that the store goes on elsewhere, and so does the carrier. None: only a lost connection has it look for the server that
+    /// was promoted last.
+    pub moves: Option<Moves>,
 }
 
 /// What carries what nodes tell each other, as rows of a PostgreSQL database: one node's end of it.
@@ -72,14 +76,14 @@ impl PostgresCarrier {
 
     /// The same within other limits.
     pub(crate) fn open_within(options: CarrierOptions, node: Node, limits: Limits) -> Result<Self, StoreError> {
-        let CarrierOptions { database, direct } = options;
+        let CarrierOptions { database, direct, moves } = options;
         let shared = Arc::new(Shared::of(node, direct.is_none()));
         let carrier = Self { shared: shared.clone(), tasks: [TaskTracker::new(), TaskTracker::new()] };
         let [writes, reads] = &carrier.tasks;
-        let to_write = link(&database, writes, None);
+        let to_write = link(&database, moves.clone(), writes, None);
         let listening = shared.clone();
         let hears = move |channel: &str| listening.hear(channel);
-        let to_read = link(direct.as_ref().unwrap_or(&database), reads, Some(Arc::new(hears)));
+        let to_read = link(direct.as_ref().unwrap_or(&database), moves, reads, Some(Arc::new(hears)));
         // If the second thread cannot be started, the first ends with the carrier.
         spawn("respoked-sends", writes, writing::run(shared.clone(), to_write, limits))?;
         spawn("respoked-reads", reads, reading::run(shared, to_read))?;
@@ -134,13 +138,13 @@ impl Carrier for PostgresCarrier {
 }
 
 /// A way to a database, for one task.
-fn link(options: &Options, tasks: &TaskTracker, notified: Option<Notified>) -> Link {
+fn link(options: &Options, moves: Option<Moves>, tasks: &TaskTracker, notified: Option<Notified>) -> Link {
     let (config, tls) = options.tls.clone().with(options.config.clone());
     let mut connector = Connector::new(config, tls, options.patience, tasks.clone());
     if let Some(notified) = notified {
         connector.tell_of_notifications(notified);
     }
-    Link::new(connector, options.chance.clone())
+    Link::new(connector, moves, options.chance.clone())
 }
 
 /// Runs a task on a thread of its own, which ends with it and its connections.

@@ -22,7 +22,7 @@ use uuid::Uuid;
 use super::driver::{Closing, Driver};
 use super::failure::Failure;
 use super::journal::{Deed, Redeemed, Taken};
-use super::lineage::{ASK, ASK_SERVER, Line, SESSION_COLUMN, Told, session_in};
+use super::lineage::{ASK, ASK_SERVER, Confirmed, Line, SESSION_COLUMN, Told, session_in};
 use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]
 use super::plans;
@@ -132,6 +132,8 @@ pub(super) struct Connection {
     taken: Mutex<Taken>,
     /// When that began, by the count of the journal that it goes into.
     era: AtomicU64,
+    /// When it was last found to lead where the line goes on.
+    confirmed: Mutex<Option<Confirmed>>,
     /// Whether the plans of its statements are looked at.
     #[cfg(test)]
     is_looked_at: bool,
@@ -157,6 +159,7 @@ impl Connection {
             session,
             taken: Mutex::default(),
             era: AtomicU64::new(UNKEPT),
+            confirmed: Mutex::default(),
             #[cfg(test)]
             is_looked_at,
         }
@@ -292,7 +295,10 @@ impl Connection {
         };
         self.taken.lock().clear();
         self.era.store(line.journal.era(), Ordering::Relaxed);
-        self.begun(locks, self.statement_time(), |told| line.may_write(told)).await
+        let confirming = line.confirming();
+        self.begun(locks, self.statement_time(), |told| line.may_write(told)).await?;
+        self.note_confirmed(confirming);
+        Ok(())
     }
 
     /// The same of one of which the journal hears nothing, on a server that is told by where it stands. Its statements may take
@@ -385,6 +391,16 @@ impl Connection {
 
     async fn ask(&self, sql: &str) -> Result<Told, Failure> {
         Told::of(&self.answered(self.patience.answer, self.client.simple_query(sql)).await?)
+    }
+
+    /// Notes that it leads where the line goes on.
+    pub(super) fn note_confirmed(&self, confirmed: Confirmed) {
+        *self.confirmed.lock() = Some(confirmed);
+    }
+
+    /// Whether it led a moment ago where the line goes on.
+    pub(super) fn is_confirmed(&self, line: &Line) -> bool {
+        self.confirmed.lock().is_some_and(|confirmed| line.holds(confirmed))
     }
 
     pub(super) const fn patience(&self) -> Patience {

@@ -10,7 +10,7 @@
 //! process had ended lately is ended there as well.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -37,7 +37,7 @@ pub(crate) const KEY: &str = "lineage";
 /// What stands behind that in a database whose installation was moved elsewhere. So who had it open reads and writes nothing there
 /// any more, and nobody has to ask for more than where it stands.
 pub(crate) const LEFT: &str = "moved";
-/// How long nobody asks which server is read from, once somebody did. A server takes longer to take another's place.
+/// How long nobody asks where a connection leads, once somebody did. A server takes longer to take another's place.
 const CONFIRMED_FOR: Duration = Duration::from_millis(100);
 
 /// What is done about servers that take each other's place.
@@ -237,22 +237,51 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
 
 /// Where this process's database stands, as far as it knows: what all its connections share.
 pub(super) struct Line {
-    settled: Mutex<Settled>,
+    place: Mutex<Place>,
     /// What this process has ended lately.
     pub(super) journal: Journal,
     /// Who settles on a new timeline, of all that come there at once.
     pub(super) settling: tokio::sync::Mutex<()>,
     /// The newest numbers that this process was given.
     pub(super) given: Given,
-    /// When a server was last asked where it stands, in milliseconds behind `since`.
-    confirmed: AtomicU64,
-    since: Instant,
     /// What is drawn when a timeline begins.
     pub(super) chance: Arc<dyn Chance>,
     /// Tells that the database goes on elsewhere.
     pub(super) moves: watch::Sender<()>,
     /// Whether no statements are to be kept in the server's sessions (`own_session.rs`).
     pub(super) sessions_are_shared: Arc<AtomicBool>,
+}
+
+/// Where it goes on.
+#[derive(Clone, Copy)]
+struct Place {
+    settled: Settled,
+    /// How often it went on elsewhere.
+    moves: u64,
+}
+
+/// When a connection was asked where it leads, and the database went on there.
+#[derive(Clone, Copy)]
+pub(super) struct Confirmed {
+    at: Instant,
+    /// How often the database had gone on elsewhere before.
+    moves: u64,
+}
+
+/// Tells that the database goes on elsewhere, or may.
+#[derive(Clone, Debug)]
+pub struct Moves(watch::Receiver<()>);
+
+impl Moves {
+    /// Whether it did since it was [noted](Self::note).
+    pub(super) fn is_new(&self) -> bool {
+        // Whoever could tell may be gone: then nothing is new.
+        self.0.has_changed().unwrap_or(false)
+    }
+
+    pub(super) fn note(&mut self) {
+        self.0.mark_unchanged();
+    }
 }
 
 /// The newest numbers that a process was given.
@@ -266,12 +295,10 @@ impl Line {
     /// The line that begins with the server that a store was opened on.
     pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>) -> Self {
         Self {
-            settled: Mutex::new(settled),
+            place: Mutex::new(Place { settled, moves: 0 }),
             journal: Journal::default(),
             settling: tokio::sync::Mutex::default(),
             given: Given::default(),
-            confirmed: AtomicU64::new(0),
-            since: Instant::now(),
             chance,
             moves: watch::Sender::default(),
             sessions_are_shared: Arc::default(),
@@ -279,35 +306,34 @@ impl Line {
     }
 
     pub(super) fn settled(&self) -> Settled {
-        *self.settled.lock()
+        self.place.lock().settled
+    }
+
+    pub(super) fn moves(&self) -> Moves {
+        Moves(self.moves.subscribe())
     }
 
     /// Goes on from what was settled on a new timeline.
     pub(super) fn go_on(&self, settled: Settled) {
-        *self.settled.lock() = settled;
-        self.confirm();
+        let mut place = self.place.lock();
+        *place = Place { settled, moves: place.moves + 1 };
+        drop(place);
         self.moves.send_replace(());
     }
 
     /// Whether a transaction may write on the server that it began on.
     pub(super) fn may_write(&self, told: &Told) -> Result<(), Failure> {
-        told.goes_on(self.settled())?;
-        self.confirm();
-        Ok(())
+        told.goes_on(self.settled())
     }
 
-    fn confirm(&self) {
-        self.confirmed.store(self.now(), Ordering::Relaxed);
+    /// What a connection keeps that is asked from now on, and [goes on](Self::may_write) where the database does.
+    pub(super) fn confirming(&self) -> Confirmed {
+        Confirmed { at: Instant::now(), moves: self.place.lock().moves }
     }
 
-    /// Whether somebody was told a moment ago that the database goes on where it was.
-    pub(super) fn is_confirmed(&self) -> bool {
-        let age = self.now().saturating_sub(self.confirmed.load(Ordering::Relaxed));
-        u128::from(age) < CONFIRMED_FOR.as_millis()
-    }
-
-    fn now(&self) -> u64 {
-        u64::try_from(self.since.elapsed().as_millis()).unwrap_or(u64::MAX)
+    /// Whether what was confirmed then holds: a moment ago, and the database went nowhere since.
+    pub(super) fn holds(&self, confirmed: Confirmed) -> bool {
+        confirmed.moves == self.place.lock().moves && confirmed.at.elapsed() < CONFIRMED_FOR
     }
 }
 

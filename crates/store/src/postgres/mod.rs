@@ -93,7 +93,7 @@ pub(crate) use opening::check_fit;
 pub use carrier::{CarrierFigures, CarrierOptions, PostgresCarrier};
 pub use dsn::{Dsn, DsnError};
 pub use examine::{Examined, HalfWritten, Pooling};
-pub use lineage::Promotions;
+pub use lineage::{Moves, Promotions};
 pub use migrations::Migrated;
 pub use options::{Options, Schema, Writers};
 pub use store::PostgresStore;

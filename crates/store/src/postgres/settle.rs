@@ -50,12 +50,18 @@ pub(super) async fn begin(
 
 /// Whether a connection may be used. The first one to a new timeline settles there first.
 pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Failure> {
-    let Err(elsewhere) = line.may_write(&connection.told().await?) else { return Ok(()) };
+    let confirming = line.confirming();
+    let Err(elsewhere) = line.may_write(&connection.told().await?) else {
+        connection.note_confirmed(confirming);
+        return Ok(());
+    };
     // The others wait: what is to be ended is ended before any of them reads.
     let settling = tokio::time::timeout(connection.patience().answer, line.settling.lock()).await;
     let _settling = settling.map_err(|_| elsewhere)?;
+    let confirming = line.confirming();
     let told = connection.told().await?;
     if line.may_write(&told).is_ok() {
+        connection.note_confirmed(confirming);
         return Ok(());
     }
     let known = line.settled();
@@ -79,6 +85,7 @@ pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Fa
         "the database was promoted: tokens that were not redeemed are spent, and what was ended lately is ended again"
     );
     line.go_on(settled);
+    connection.note_confirmed(line.confirming());
     Ok(())
 }
 

@@ -15,7 +15,7 @@ use super::connect::{Param, Patience};
 use super::connector::Connector;
 use super::examine::{self, Examined};
 use super::failure::Failure;
-use super::lineage::Line;
+use super::lineage::{Line, Moves};
 use super::message_writer::Messages;
 use super::migrations::Migrated;
 use super::opening;
@@ -146,6 +146,12 @@ impl PostgresStore {
         })
     }
 
+    /// What tells whoever has connections of its own to the same database that it goes on elsewhere. None: nobody notices that.
+    #[must_use]
+    pub fn moves(&self) -> Option<Moves> {
+        self.line.as_ref().map(|line| line.moves())
+    }
+
     /// What its writers did, and what was tried again, for metrics. How large the database is, the server knows.
     #[must_use]
     pub fn figures(&self) -> WriterFigures {
@@ -157,10 +163,11 @@ impl PostgresStore {
         self.pool.lend(&Errand::LookUp).await.map_err(Failure::nothing_written)
     }
 
-    /// A connection that leads where the database goes on: a pooler may have led one elsewhere.
+    /// A connection that leads where the database goes on: the database may have gone on elsewhere, or a pooler have led this one
+    /// away.
     async fn lend_to_read(&self, errand: &Errand) -> Result<Lent, Failure> {
         let lent = self.pool.lend(errand).await?;
-        if let Some(line) = self.line.as_ref().filter(|line| !line.is_confirmed())
+        if let Some(line) = self.line.as_ref().filter(|line| !lent.is_confirmed(line))
             && let Err(failure) = Box::pin(settle::admit(line, &lent)).await
         {
             lent.give_up();

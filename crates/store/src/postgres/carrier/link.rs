@@ -10,6 +10,7 @@ use tokio::time::Instant;
 use super::super::connect::Connection;
 use super::super::connector::Connector;
 use super::super::failure::Failure;
+use super::super::lineage::Moves;
 use super::super::tries::part_of;
 
 /// The pause before a connection is made anew: it doubles while none lasts.
@@ -39,6 +40,8 @@ impl Refused {
 /// The way to a database.
 pub(super) struct Link {
     connector: Connector,
+    /// Tells that the database goes on elsewhere.
+    moves: Option<Moves>,
     chance: Arc<dyn Chance>,
     /// Before the next connection, the first excepted.
     pause: Duration,
@@ -47,8 +50,16 @@ pub(super) struct Link {
 }
 
 impl Link {
-    pub(super) fn new(connector: Connector, chance: Arc<dyn Chance>) -> Self {
-        Self { connector, chance, pause: PAUSE_MIN, made: None }
+    pub(super) fn new(connector: Connector, moves: Option<Moves>, chance: Arc<dyn Chance>) -> Self {
+        Self { connector, moves, chance, pause: PAUSE_MIN, made: None }
+    }
+
+    /// The error says that the connection may lead to a server that was left behind, and lives on.
+    pub(super) fn stays(&self) -> Result<(), Failure> {
+        match &self.moves {
+            Some(moves) if moves.is_new() => Err(Failure::lost("the database goes on elsewhere, or may")),
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub(super) fn chance(&self) -> &dyn Chance {
@@ -67,6 +78,10 @@ impl Link {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
             }
             is_to_pause = true;
+            if let Some(moves) = &mut self.moves {
+                // Before it is looked where that is.
+                moves.note();
+            }
             match Box::pin(self.connector.connect_to_the_newest()).await {
                 Ok(connection) => {
                     if is_told {

@@ -92,6 +92,7 @@ impl Reading<'_> {
 
     /// Reads all that is there.
     async fn look(&mut self, link: &Link) -> Result<(), Failure> {
+        link.stays()?;
         if self.probe_due.is_some_and(|due| Instant::now() >= due) {
             self.probe(link).await?;
         }

@@ -38,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>, mut link: Link, limits: Limits) {
             let connection = link.connect().await;
             add(&writing.shared.figures.connections, 1);
             writing.write = Repeated::new(WRITE);
-            let failure = writing.go_on(&connection).await;
+            let failure = writing.go_on(&connection, &link).await;
             Link::note_lost("sends to others", &failure);
             connection.give_up();
             connection.close().await;
@@ -66,9 +66,12 @@ struct Writing {
 
 impl Writing {
     /// Writes on a connection until it is lost.
-    async fn go_on(&mut self, connection: &Connection) -> Failure {
+    async fn go_on(&mut self, connection: &Connection, link: &Link) -> Failure {
         let (mut turn_due, mut wake_due) = (Instant::now(), Instant::now());
         loop {
+            if let Err(failure) = link.stays() {
+                return failure;
+            }
             let now = Instant::now();
             let done = if now >= turn_due {
                 turn_due = now + self.limits.turn_each;
