@@ -66,6 +66,11 @@ impl Incoming {
         ready
     }
 
+    /// Whether anything is known to have been sent.
+    pub(super) const fn is_anything_sent(&self) -> bool {
+        self.head > 0
+    }
+
     /// So many were sent.
     pub(super) fn sent(&mut self, head: u64) {
         self.head = self.head.max(head);

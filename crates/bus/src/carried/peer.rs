@@ -78,9 +78,10 @@ impl Peer {
         introduction
     }
 
-    /// What it may have said that was not handed on whole. None: it said farewell behind all that it said.
+    /// What it may have said that was not handed on whole. None: it said farewell behind all that it said, or never got so far as
+    /// to speak. Before a node serves it tells all others what it is there for.
     pub(super) fn unheard(&self) -> Option<RangeInclusive<u64>> {
-        if self.said_farewell.load(Ordering::SeqCst) {
+        if self.said_farewell.load(Ordering::SeqCst) || !self.incoming.lock().is_anything_sent() {
             return None;
         }
         let torn = self.parts.lock().cut().map(|numbers| *numbers.start());

@@ -24,12 +24,18 @@ fn missed_after(items: &[(u64, Bytes)]) -> Vec<RangeInclusive<u64>> {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_node_may_have_said_last_is_told_as_missed_unless_it_took_leave() {
-    assert_eq!(missed_after(&[]), [1..=u64::MAX]);
+    assert_eq!(missed_after(&[(2, change())]), [1..=u64::MAX]);
     assert_eq!(missed_after(&[(1, change()), (2, change())]), [3..=u64::MAX]);
     assert_eq!(missed_after(&[(1, change()), (2, farewell())]), []);
     // What it answers to those who ask it meanwhile is nothing that was said.
     let answer = Item::NoAnswer { ask: 7 }.encode().unwrap();
     assert_eq!(missed_after(&[(1, change()), (2, farewell()), (3, answer)]), []);
+}
+
+/// It could not begin.
+#[tokio::test(start_paused = true)]
+async fn of_a_node_that_never_spoke_nothing_is_missed() {
+    assert_eq!(missed_after(&[]), []);
 }
 
 #[tokio::test(start_paused = true)]

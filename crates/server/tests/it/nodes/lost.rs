@@ -6,7 +6,9 @@ use serde_json::json;
 
 use super::in_a_room;
 use super::storm::links::{Link, Way};
-use crate::harness::{Client, NatsServer, Postgres, Process, Socket, eventually, is_postgres_asked, summary};
+use crate::harness::{
+    Client, NatsServer, PASSWORD, Postgres, Process, Socket, eventually, is_postgres_asked, respoked, run, summary,
+};
 use crate::postgres::serve;
 
 /// How long a node goes on for certain without its database: it serves for eight seconds after a beat, which are three apart.
@@ -142,4 +144,28 @@ fn a_node_that_ends_in_order_takes_nothing_with_it_over_nats() {
     if let Some(nats) = is_postgres_asked().then(|| NatsServer::start("")).flatten() {
         one_ends_in_order(Some(&nats));
     }
+}
+
+/// One that is started again and again with a wrong setting would have all clients look for what they missed, each time.
+#[test]
+fn a_node_that_never_said_anything_takes_nothing_with_it() {
+    let Some(nats) = is_postgres_asked().then(|| NatsServer::start("")).flatten() else { return };
+    let Some(database) = Postgres::new() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let (url, way) = (database.url(), Link::to(nats.port));
+    let [by, by_no_way] = [nats.port, way.port].map(|port| format!("nats://127.0.0.1:{port}"));
+    let one = folder.path().join("one");
+    let one = Process::spawn_listening("127.0.0.1:0", &one, &["--database", &url, "--nats", &by]);
+    way.set(Way::Held);
+    std::thread::scope(|scope| {
+        let mut other = respoked();
+        other.args(["serve", "--listen", "127.0.0.1:0", "--database", &url, "--nats", &by_no_way]).current_dir(&folder);
+        other.env("RESPOKED_ADMIN_USERNAME", "owner").env("RESPOKED_ADMIN_PASSWORD", PASSWORD);
+        let other = scope.spawn(move || run(&mut other));
+        eventually(|| (one.figure("respoked_nodes") == 2).then_some(()));
+        let said = other.join().unwrap();
+        assert_eq!(said.code, Some(1), "{} {}", said.out, said.err);
+    });
+    eventually(|| (one.figure("respoked_nodes") == 1).then_some(()));
+    assert_eq!(one.figure("respoked_bus_gaps_total"), 0);
 }
