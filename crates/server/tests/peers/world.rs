@@ -147,7 +147,7 @@ impl<'a> Coming<'a> {
     }
 
     /// From another place than all others.
-    pub(crate) fn from_elsewhere(self) -> Self {
+    pub(crate) fn elsewhere(self) -> Self {
         Self { from: IpAddr::V4(Ipv4Addr::new(192, 0, 2, 1)), ..self }
     }
 }

@@ -56,7 +56,7 @@ async fn who_comes_back_as_another_finds_room_and_nobody_takes_more_than_there_i
             let scene = draining_within(most).await;
             let role = scene.world.role(Permissions::default()).await;
             let session = scene.world.session("alice", role).await;
-            let another = scene.world.come(node, "alice", Coming::by(&session).from_elsewhere()).await.unwrap();
+            let another = scene.world.come(node, "alice", Coming::by(&session).elsewhere()).await.unwrap();
             assert_ne!(another.connection.id, scene.alice.connection.id);
             // Who would take up what is parked is one too many by now, on whatever node.
             for node in 0..3 {
@@ -92,7 +92,7 @@ async fn who_finds_no_room_takes_nothing_that_is_parked() {
     let scene = draining_within(Most::OfEndpoint(1)).await;
     let role = scene.world.role(Permissions::default()).await;
     let session = scene.world.session("alice", role).await;
-    let another = scene.world.come(2, "alice", Coming::by(&session).from_elsewhere()).await.unwrap();
+    let another = scene.world.come(2, "alice", Coming::by(&session).elsewhere()).await.unwrap();
     assert!(matches!(scene.world.try_connect(1, "alice").await, Err(Refusal::ConnectionLimit)));
     scene.world.nodes[2].hub.close(&another.socket, Close::Left);
     let back = scene.world.connect(1, "alice").await;
@@ -111,9 +111,13 @@ async fn two_devices() -> (Scene, [Credential; 2], RoleId) {
     scene.world.join(&devices[0], "room").await;
     tokio::time::sleep(LATER).await;
     scene.told();
-    scene.world.nodes.iter().for_each(|node| node.clock.advance_secs(60));
+    for node in &scene.world.nodes {
+        node.clock.advance_secs(60);
+    }
     scene.drain().await;
-    devices.iter().for_each(|device| scene.send_away(device));
+    for device in &devices {
+        scene.send_away(device);
+    }
     (scene, sessions, role)
 }
 
@@ -130,9 +134,9 @@ async fn who_comes_with_another_session_gets_what_is_parked_if_it_is_all_that_ma
     let third = scene.world.come(1, "dan", Coming::by(&another)).await.unwrap();
     assert!(!parked.contains(&third.connection.id), "it may be either of two");
     // By its own session each is known, and then the other is the only one.
-    let first = scene.world.come(1, "dan", Coming::by(&one).from_elsewhere()).await.unwrap();
+    let first = scene.world.come(1, "dan", Coming::by(&one).elsewhere()).await.unwrap();
     assert!(parked.contains(&first.connection.id));
-    let fourth = scene.world.come(2, "dan", Coming::by(&another).from_elsewhere()).await.unwrap();
+    let fourth = scene.world.come(2, "dan", Coming::by(&another).elsewhere()).await.unwrap();
     assert!(!parked.contains(&fourth.connection.id), "it comes from elsewhere");
     let second = scene.world.come(2, "dan", Coming::by(&another)).await.unwrap();
     assert!(parked.contains(&second.connection.id) && second.connection.id != first.connection.id);
@@ -145,12 +149,14 @@ async fn who_comes_with_a_session_of_before_is_no_other_device_that_is_away() {
     let role = scene.world.role(Permissions::default()).await;
     let [parked, another] = [scene.world.session("dan", role).await, scene.world.session("dan", role).await];
     let away = scene.world.come(0, "dan", Coming::by(&parked)).await.unwrap();
-    scene.world.nodes.iter().for_each(|node| node.clock.advance_secs(60));
+    for node in &scene.world.nodes {
+        node.clock.advance_secs(60);
+    }
     scene.drain().await;
     scene.send_away(&away);
     let came = scene.world.come(1, "dan", Coming::by(&another)).await.unwrap();
     assert_ne!(came.connection.id, away.connection.id);
-    let back = scene.world.come(1, "dan", Coming::by(&parked).from_elsewhere()).await.unwrap();
+    let back = scene.world.come(1, "dan", Coming::by(&parked).elsewhere()).await.unwrap();
     assert_eq!(back.connection.id, away.connection.id);
 }
 
@@ -192,7 +198,9 @@ async fn who_comes_back_is_left_out_of_groups_that_it_may_not_join() {
     world.join(&dan, "room").await;
     world.join(&dan, "hall").await;
     tokio::time::sleep(LATER).await;
-    others.iter().for_each(|other| drop(received(other)));
+    for other in &others {
+        received(other);
+    }
     assert!(world.nodes[0].hub.begin_to_park(LATER).await);
     world.nodes[0].hub.send_away(&dan.socket);
     let back = world.come(1, "dan", Coming::by(&session)).await.unwrap();

@@ -94,7 +94,8 @@ impl Scene {
         tokio::time::sleep(LATER).await;
         self.told().map(|mut told| {
             let missed = told.iter().position(|(name, _)| name == "missed");
-            told.remove(missed.unwrap_or_else(|| panic!("{told:?}")));
+            assert!(missed.is_some(), "{told:?}");
+            missed.map(|at| told.remove(at));
             told
         })
     }
