@@ -13,9 +13,10 @@
 //! it is handed out when [`Hub::push_in_order`](crate::Hub) returns. Nothing is published meanwhile: a bus may come back here.
 //!
 //! Invariant: what is said behind a message that waits has a line of its sender's, until it is handed out. A line is gone on
-//! with by whoever handed out the message, and by nobody else.
+//! with by whoever handed out the message, and by nobody else, unless it is left for later: then by whoever takes it from there.
 
 mod bounds;
+mod freed;
 mod group;
 mod lines;
 mod push;
@@ -25,6 +26,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use futures_util::future::join_all;
 use parking_lot::{Mutex, RwLock};
 use respoke_core::id::{AppId, GroupName};
 use respoke_core::message::Place;
@@ -32,11 +34,12 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 
 pub(crate) use bounds::READ_WITHIN;
-use bounds::{HANDED_OUT_WITHIN, LATE, LEFT_MAX, Load, UntilDropped};
+use bounds::{ASKED_AT_ONCE, HANDED_OUT_WITHIN, LATE, LEFT_MAX};
+pub(crate) use freed::Freed;
+use freed::Waiting;
 pub(crate) use group::Missing;
-use group::{Handing, Order, Taken};
+use group::{Order, Taken};
 pub(crate) use lines::Behind;
-use lines::Lines;
 pub(crate) use push::{Push, Sender};
 
 /// A group that somebody here is in, or was a moment ago.
@@ -44,16 +47,16 @@ pub(crate) use push::{Push, Sender};
 pub(crate) struct Group {
     /// How often somebody came to it, and everybody left. Odd: somebody is there.
     stays: AtomicU64,
-    /// Locked while something is handed out.
+    /// Locked while something is handed out: 128 messages at most. Were it not, another thread could hand out the next before the one
+    /// that had its turn. Only those wait for it who bring something kept of this group, or ask for something of it.
     order: Mutex<Order>,
 }
 
 /// What waits, of all groups.
 #[derive(Debug, Default)]
 pub(crate) struct InOrder {
-    load: Load,
+    waiting: Waiting,
     groups: RwLock<HashMap<AppId, HashMap<GroupName, Arc<Group>>>>,
-    lines: Mutex<Lines>,
     /// Groups that everybody left, since when, and after how many stays.
     left: Mutex<VecDeque<(Instant, AppId, GroupName, u64)>>,
     /// Groups of which something waits, by when it is waited for no longer, and since when each is here.
@@ -62,58 +65,20 @@ pub(crate) struct InOrder {
     waits: Notify,
 }
 
-/// Senders whose lines are to be gone on with, by whoever has this.
-pub(crate) struct Freed<'a> {
-    in_order: &'a InOrder,
-    senders: Vec<Sender>,
-    /// What is being gone on with, which is in the load.
-    under_way: Option<UntilDropped<'a>>,
-}
-
-impl Freed<'_> {
-    fn out<'a>(&'a mut self, hand_out: &'a mut dyn FnMut(&Push)) -> Handing<'a> {
-        Handing { hand_out, freed: &mut self.senders, load: &self.in_order.load }
-    }
-
-    /// What is to be gone on with, and whose it is.
-    pub(crate) fn next(&mut self) -> Option<(Sender, Push)> {
-        while let Some(sender) = self.senders.last().cloned() {
-            if let Some(push) = self.in_order.lines.lock().next(&sender, &self.in_order.load) {
-                self.under_way = Some(self.in_order.load.until_dropped(push.bytes()));
-                return Some((sender, push));
-            }
-            self.senders.pop();
-        }
-        None
-    }
-
-    /// This is done with, which was the next; if it waits again, another goes on with its sender.
-    pub(crate) fn done(&mut self, sender: &Sender, waits: bool) {
-        self.under_way = None;
-        if waits && let Some(at) = self.senders.iter().position(|freed| freed == sender) {
-            self.senders.remove(at);
-        }
-    }
-}
-
-impl Drop for Freed<'_> {
-    /// Who panics goes on with nobody. So that they do not wait forever, what they said is given up.
-    fn drop(&mut self) {
-        for sender in self.senders.drain(..) {
-            self.in_order.lines.lock().give_up(&sender, &self.in_order.load);
-        }
-    }
-}
-
 impl InOrder {
     /// Whether anything waits. While this is not so, nothing else has to be looked at but who is kept.
     pub(crate) fn anything_waits(&self) -> bool {
-        self.load.count.load(Ordering::Acquire) > 0
+        self.waiting.load.count.load(Ordering::Acquire) > 0
     }
 
     /// Whose lines are gone on with: nobody's yet.
     pub(crate) const fn freed(&self) -> Freed<'_> {
-        Freed { in_order: self, senders: Vec::new(), under_way: None }
+        self.waiting.freed()
+    }
+
+    /// Waits until something is left to be gone on with.
+    pub(crate) async fn next_freed(&self) -> Freed<'_> {
+        self.waiting.next_freed().await
     }
 
     /// A group that somebody here is in, or was a moment ago, if anything was kept of it meanwhile.
@@ -177,7 +142,7 @@ impl InOrder {
     /// Puts something behind what its sender said, if that waits.
     pub(crate) fn behind_its_sender(&self, push: Push) -> Behind {
         match push.sender().filter(|_| self.anything_waits()) {
-            Some(sender) => self.lines.lock().add(&sender, push, &self.load),
+            Some(sender) => self.waiting.lines.lock().add(&sender, push, &self.waiting.load),
             None => Behind::No(push),
         }
     }
@@ -201,11 +166,11 @@ impl InOrder {
         let mut out = freed.out(hand_out);
         let Taken::Waits { is_first, sender } = order.take(push, (place, id), stay, &mut out) else { return false };
         if let Some(sender) = sender
-            && self.lines.lock().open(sender.clone(), (group.clone(), place), &self.load)
+            && self.waiting.lines.lock().open(sender.clone(), (group.clone(), place), &self.waiting.load)
         {
             order.frees(place, sender);
         }
-        if order.is_too_much() || self.load.is_too_much() {
+        if order.is_too_much() || self.waiting.load.is_too_much() {
             order.skip_missing(&mut out);
             self.ask_for(&order, app, group);
         } else if is_first {
@@ -214,12 +179,20 @@ impl InOrder {
         true
     }
 
-    /// Too much waits for what is missing in a group: that is waited for no longer, and the store is asked for it all the same.
-    pub(crate) fn give_up(&self, app: AppId, group: GroupName, freed: &mut Freed<'_>, hand_out: &mut dyn FnMut(&Push)) {
-        let Some(known) = self.group(app, &group) else { return };
+    /// Too much waits behind a sender, or in all. What is missing in the group for which he waits is waited for no longer, and the store is
+    /// asked for it all the same.
+    pub(crate) fn give_up(
+        &self,
+        sender: &Sender,
+        group: GroupName,
+        freed: &mut Freed<'_>,
+        hand_out: &mut dyn FnMut(&Push),
+    ) {
+        freed.with_what_was_left(sender);
+        let Some(known) = self.group(sender.app, &group) else { return };
         let mut order = known.order.lock();
         order.skip_missing(&mut freed.out(hand_out));
-        self.ask_for(&order, app, group);
+        self.ask_for(&order, sender.app, group);
     }
 
     /// Waits until a message was handed out here, for no longer than it takes as a rule.
@@ -238,8 +211,15 @@ impl InOrder {
         self.group(app, group)?.order.lock().told_of(place)
     }
 
+    /// Lets so many at a time ask for one group after the other, each by `ask`. Never ends. It may be started anew after a panic, in
+    /// the middle of what was asked.
+    pub(crate) async fn keep_asking<F: Future<Output = ()>>(&self, ask: impl Fn() -> F) {
+        self.nobody_asks();
+        join_all((0..ASKED_AT_ONCE).map(|_| ask())).await;
+    }
+
     /// Nobody asks the store any more, whatever was asked: all that is missing is to be asked for.
-    pub(crate) fn nobody_asks(&self) {
+    fn nobody_asks(&self) {
         let all: Vec<_> = {
             let groups = self.groups.read();
             let of_app = |(app, groups): (&AppId, &HashMap<GroupName, Arc<Group>>)| {

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use futures_util::future::join_all;
 use respoke_core::event::Event;
 use respoke_core::id::{AppId, GroupName};
 use respoke_core::message::Place;
@@ -14,9 +13,6 @@ use crate::fanout;
 use crate::hub::Hub;
 use crate::in_order::{Behind, Freed, Missing, Push, READ_WITHIN};
 use crate::others::Others;
-
-/// Groups of which the store is asked at a time.
-const ASKED_AT_ONCE: usize = 4;
 
 impl Hub {
     /// Hands something to whoever of its audience is connected here, behind what it has to come after.
@@ -31,8 +27,8 @@ impl Hub {
                 self.take_its_turn(others, push, &mut freed);
             }
             Behind::Yes => return,
-            Behind::TooMuch(app, group) => {
-                self.hand_out(|hand_out| others.in_order.give_up(app, group, &mut freed, hand_out));
+            Behind::TooMuch(sender, group) => {
+                self.hand_out(|hand_out| others.in_order.give_up(&sender, group, &mut freed, hand_out));
             }
         }
         self.go_on(others, freed);
@@ -57,11 +53,8 @@ impl Hub {
     }
 
     /// Goes on with what senders said behind what was handed out.
-    fn go_on(&self, others: &Others, mut freed: Freed<'_>) {
-        while let Some((sender, push)) = freed.next() {
-            let waits = self.take_its_turn(others, push, &mut freed);
-            freed.done(&sender, waits);
-        }
+    fn go_on(&self, others: &Others, freed: Freed<'_>) {
+        freed.go_on(|push, freed| self.take_its_turn(others, push, freed));
     }
 
     /// Lets a group's order hand out. What is shown of that to other nodes is published when the order is not locked any more.
@@ -78,11 +71,19 @@ impl Hub {
         result
     }
 
-    /// Gives up waiting for what does not come, and asks the store for it. Never ends.
+    /// Gives up waiting for what does not come, and asks the store for it; and hands out what is left to be. Never ends.
     pub(crate) async fn keep_order(&self, others: &Others) {
-        // This may be started anew after a panic, in the middle of what was asked.
-        others.in_order.nobody_asks();
-        join_all((0..ASKED_AT_ONCE).map(|_| self.ask_for_missing(others))).await;
+        let asking = others.in_order.keep_asking(|| self.ask_for_missing(others));
+        tokio::join!(asking, self.go_on_later(others));
+    }
+
+    /// Goes on with what was too much to be handed out at once. Never ends.
+    async fn go_on_later(&self, others: &Others) {
+        loop {
+            let freed = others.in_order.next_freed().await;
+            self.go_on(others, freed);
+            tokio::task::yield_now().await;
+        }
     }
 
     async fn ask_for_missing(&self, others: &Others) {

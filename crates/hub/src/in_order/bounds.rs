@@ -16,6 +16,11 @@ pub(super) const WAITING_MAX: usize = 64;
 /// The same in all, and what they take: some megabytes.
 pub(super) const WAITING_IN_ALL_MAX: usize = 4_096;
 pub(super) const BYTES_IN_ALL_MAX: usize = 8 << 20;
+/// What waited, and is handed out before others get their turn: as much as waits in one group and behind one sender. With the last
+/// of it all that one group holds may go.
+pub(super) const AT_ONCE: usize = 2 * WAITING_MAX;
+/// Groups of which the store is asked at a time.
+pub(super) const ASKED_AT_ONCE: usize = 4;
 /// How late something may come that the store gave before, or that was sent to who left: a sender keeps what it said to a group
 /// for ten seconds, and what it sent for five.
 pub(super) const LATE: Duration = Duration::from_secs(15);

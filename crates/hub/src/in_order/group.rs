@@ -67,6 +67,8 @@ pub(super) struct Handing<'a> {
     pub(super) hand_out: &'a mut dyn FnMut(&Push),
     /// Whose lines may go on by that.
     pub(super) freed: &'a mut Vec<Sender>,
+    /// How much of what waited was handed out.
+    pub(super) handed_out: &'a mut usize,
     pub(super) load: &'a Load,
 }
 
@@ -74,6 +76,7 @@ impl Handing<'_> {
     fn hand_out(&mut self, early: Early) {
         // Before it is handed out, which may panic. It is in the load until then: what comes behind it looks there.
         self.freed.extend(early.line);
+        *self.handed_out += 1;
         let _in_load = self.load.until_dropped(early.push.bytes());
         (self.hand_out)(&early.push);
     }

@@ -3,7 +3,7 @@
 use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 
-use respoke_core::id::{AppId, GroupName};
+use respoke_core::id::GroupName;
 use respoke_core::message::Place;
 
 use super::bounds::{Load, WAITING_MAX};
@@ -15,8 +15,8 @@ pub(crate) enum Behind {
     No(Push),
     /// It does, and waits.
     Yes,
-    /// It does, and waits, and too much waits: this group is to be waited for no longer.
-    TooMuch(AppId, GroupName),
+    /// It does, and waits, and too much waits: for this sender this group is to be waited for no longer.
+    TooMuch(Sender, GroupName),
 }
 
 #[derive(Debug, Default)]
@@ -63,7 +63,7 @@ impl Lines {
         load.add(push.bytes());
         line.said.push_back(push);
         if line.said.len() > WAITING_MAX || load.is_too_much() {
-            Behind::TooMuch(sender.app, line.head.0.clone())
+            Behind::TooMuch(sender.clone(), line.head.0.clone())
         } else {
             Behind::Yes
         }

@@ -1,6 +1,7 @@
 use std::sync::Barrier;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use respoke_core::clock::Timestamp;
 use respoke_core::event::{Content, Event};
 use respoke_core::id::{ConnectionId, EndpointId, MessageId, RequestId};
@@ -11,6 +12,7 @@ use super::bounds::{BYTES_IN_ALL_MAX, PATIENCE, WAITING_MAX};
 use super::*;
 
 mod faults;
+mod portions;
 
 /// A node where somebody is in the room of each app, and what they hear: offsets, and what is said to them alone.
 #[derive(Default)]
@@ -98,8 +100,8 @@ impl World {
                 self.take_its_turn(push, &mut freed);
             }
             Behind::Yes => return,
-            Behind::TooMuch(app, group) => {
-                self.in_order.give_up(app, group, &mut freed, &mut |push| self.hear(push));
+            Behind::TooMuch(sender, group) => {
+                self.in_order.give_up(&sender, group, &mut freed, &mut |push| self.hear(push));
             }
         }
         self.go_on(freed);
@@ -116,11 +118,19 @@ impl World {
         }
     }
 
-    fn go_on(&self, mut freed: Freed<'_>) {
-        while let Some((sender, push)) = freed.next() {
-            let waits = self.take_its_turn(push, &mut freed);
-            freed.done(&sender, waits);
-        }
+    fn go_on(&self, freed: Freed<'_>) {
+        freed.go_on(|push, freed| self.take_its_turn(push, freed));
+    }
+
+    /// Hands out a portion of what was left for later. None: nothing was.
+    fn heard_later(&self) -> Option<Vec<String>> {
+        self.go_on(self.in_order.next_freed().now_or_never()?);
+        Some(self.take_heard())
+    }
+
+    /// What is missing.
+    async fn missing(&self) -> Missing {
+        tokio::time::timeout(LATE, self.in_order.next_missing()).await.expect("something is missing")
     }
 
     fn group(&self, app: AppId, group: &GroupName) -> Arc<Group> {
@@ -147,7 +157,7 @@ impl World {
 
     /// How much waits, in messages and lines, and in bytes.
     fn load(&self) -> (usize, usize) {
-        let Load { count, bytes } = &self.in_order.load;
+        let bounds::Load { count, bytes } = &self.in_order.waiting.load;
         (count.load(Ordering::SeqCst), bytes.load(Ordering::SeqCst))
     }
 }
@@ -216,7 +226,7 @@ async fn what_the_store_has_is_said_once_and_what_it_has_not_is_said_late() {
     let world = World::default();
     let began = Instant::now();
     assert_eq!(world.heard_of([kept(1, 1), kept(1, 5)]), ["1"]);
-    let missing = world.in_order.next_missing().await;
+    let missing = world.missing().await;
     assert_eq!(began.elapsed(), PATIENCE);
     assert_eq!((missing.next, missing.until.0), (2, 5));
     // Of those one comes while the store is read.
@@ -235,11 +245,11 @@ async fn all_gaps_that_are_old_enough_are_asked_for_at_once_and_each_waits_no_lo
     assert_eq!(world.heard_of([kept(2, 1), kept(2, 3), kept(0, 5)]), ["1"]);
     tokio::time::advance(PATIENCE / 2).await;
     assert_eq!(world.heard_of([kept(1, 7)]), [""; 0]);
-    let (began, missing) = (Instant::now(), world.in_order.next_missing().await);
+    let (began, missing) = (Instant::now(), world.missing().await);
     assert_eq!((began.elapsed(), missing.next, missing.until.0), (PATIENCE / 2, 2, 5));
     assert_eq!(world.found(&missing, vec![kept(1, 2), kept(1, 4)]), ["2", "3", "4", "5"]);
     assert_eq!(world.heard_of([private(1, "of-1", "a")]), [""; 0]);
-    let missing = world.in_order.next_missing().await;
+    let missing = world.missing().await;
     assert_eq!((began.elapsed(), missing.next, missing.until.0), (PATIENCE, 6, 7));
     // What comes meanwhile needs no store.
     assert_eq!(world.heard_of([kept(2, 6)]), ["6", "7", "a"]);
@@ -251,9 +261,9 @@ async fn all_gaps_that_are_old_enough_are_asked_for_at_once_and_each_waits_no_lo
 async fn what_stood_in_a_line_waited_for_what_it_lacks_itself() {
     let world = World::default();
     assert_eq!(world.heard_of([kept(1, 1), kept(1, 3), kept(1, 5)]), ["1"]);
-    let (began, missing) = (Instant::now(), world.in_order.next_missing().await);
+    let (began, missing) = (Instant::now(), world.missing().await);
     assert_eq!(world.found(&missing, vec![kept(2, 2)]), ["2", "3"]);
-    let missing = world.in_order.next_missing().await;
+    let missing = world.missing().await;
     assert_eq!((began.elapsed(), missing.next), (PATIENCE, 4));
     assert_eq!(world.found(&missing, Vec::new()), ["5"]);
     assert_eq!(world.load(), (0, 0));
@@ -266,7 +276,7 @@ async fn who_left_and_is_back_hears_nothing_twice() {
     // Of the sixth nothing was heard, and it is waited for no longer.
     assert_eq!(world.heard_of(sent[..5].iter().cloned()).len(), 5);
     world.bring(sent[6].clone());
-    let missing = world.in_order.next_missing().await;
+    let missing = world.missing().await;
     assert_eq!(world.found(&missing, Vec::new()), ["7"]);
     assert_eq!(world.heard_of([sent[7].clone()]), ["8"]);
     world.in_order.leave(app(), &room());
@@ -283,7 +293,7 @@ async fn who_left_and_is_back_hears_nothing_twice() {
 async fn what_the_store_gave_is_not_said_again_to_who_left_and_is_back() {
     let world = World::default();
     assert_eq!(world.heard_of([kept(1, 1), kept(1, 4)]), ["1"]);
-    let missing = world.in_order.next_missing().await;
+    let missing = world.missing().await;
     let given = [kept(2, 2), kept(2, 3)];
     assert_eq!(world.found(&missing, given.to_vec()), ["2", "3", "4"]);
     world.in_order.leave(app(), &room());
@@ -328,7 +338,7 @@ async fn of_a_long_gap_nothing_is_lost() {
     let world = World::default();
     let texts = |offsets: std::ops::Range<u64>| offsets.map(|offset| offset.to_string()).collect::<Vec<_>>();
     assert_eq!(world.heard_of([kept(1, 1), kept(1, 1_000)]), ["1"]);
-    let missing = world.in_order.next_missing().await;
+    let missing = world.missing().await;
     let given: Vec<_> = (990..1_000).map(|offset| kept(3, offset)).collect();
     assert_eq!(world.found(&missing, given.clone()), texts(990..1_001));
     assert_eq!(world.heard_of((2..990).map(|offset| kept(2, offset)).chain(given)), texts(2..990));
@@ -382,7 +392,8 @@ async fn who_says_something_that_waits_is_told_when_it_is_handed_out() {
     assert!(waits.try_recv().is_err_and(|error| error == oneshot::error::TryRecvError::Empty));
     world.bring(kept(0, 2));
     assert_eq!(world.take_heard(), ["1", "2", "3"]);
-    assert!(waits.await.is_err(), "nothing is said, but it is over");
+    let over = waits.now_or_never().expect("it is told at once");
+    assert!(over.is_err(), "nothing is said, but it is over");
     assert!(told(3).is_none());
 }
 

@@ -2,10 +2,6 @@
 
 use super::*;
 
-async fn missing(world: &World) -> Missing {
-    tokio::time::timeout(LATE, world.in_order.next_missing()).await.expect("something is missing")
-}
-
 /// As much is said as waits, with this offset first, and one more.
 fn too_much_from(world: &World, first: u64) {
     let many = first..=first + WAITING_MAX as u64;
@@ -37,15 +33,22 @@ async fn what_is_missing_is_asked_for_again_after_a_panic_of_whoever_asked() {
     let brought = [kept(1, 1), kept(1, 3), of_other(1), of_other(3)];
     assert_eq!(world.heard_of(brought), ["1", "1"]);
     // One is asked for, and the other was found, when all that asks is dropped.
-    let (first, second) = (missing(&world).await, missing(&world).await);
+    let (first, second) = (world.missing().await, world.missing().await);
     let panicked = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
         let mut freed = world.in_order.freed();
         world.in_order.found(&first, vec![Push { app: first.app, ..kept(2, 2) }], &mut freed, &mut |_| panic!());
     }));
     assert!(panicked.is_err());
-    world.in_order.nobody_asks();
-    for _ in 0..2 {
-        let again = tokio::time::timeout(PATIENCE, world.in_order.next_missing()).await.unwrap();
+    // As many ask as may at a time, one each.
+    let asked = Mutex::new(Vec::new());
+    let ask = || async {
+        let missing = world.in_order.next_missing().await;
+        asked.lock().push(missing);
+    };
+    assert!(tokio::time::timeout(PATIENCE, world.in_order.keep_asking(ask)).await.is_err(), "no more is missing");
+    let asked = asked.into_inner();
+    assert_eq!(asked.len(), 2);
+    for again in asked {
         let expected = if again.app == first.app { (3, 3) } else { (second.next, second.until.0) };
         assert_eq!((again.next, again.until.0), expected);
         world.found(&again, Vec::new());
@@ -77,7 +80,7 @@ fn what_is_late_of_an_older_history_changes_nothing() {
 async fn what_the_store_gave_of_a_history_that_is_over_is_not_said_again() {
     let world = World::default();
     assert_eq!(world.heard_of([of_epoch(1, 1), of_epoch(1, 3)]), ["1:1"]);
-    let (missing, given) = (missing(&world).await, of_epoch(1, 2));
+    let (missing, given) = (world.missing().await, of_epoch(1, 2));
     assert_eq!(world.found(&missing, vec![given.clone()]), ["1:2", "1:3"]);
     assert_eq!(world.heard_of([of_epoch(2, 1), given, of_epoch(2, 2)]), ["2:1", "2:2"]);
 }
@@ -87,7 +90,7 @@ async fn what_was_skipped_is_read_and_said_late() {
     let (world, began) = (World::default(), Instant::now());
     assert_eq!(world.heard_of([kept(0, 1)]), ["1"]);
     too_much_from(&world, 4);
-    let (missing, given) = (missing(&world).await, [kept(2, 2), kept(2, 3)]);
+    let (missing, given) = (world.missing().await, [kept(2, 2), kept(2, 3)]);
     assert_eq!((began.elapsed(), missing.next, missing.until.0), (PATIENCE, 2, 4));
     // One comes while the store is read, and one after it.
     assert_eq!(world.heard_of([given[0].clone()]), ["2"]);
@@ -104,12 +107,12 @@ async fn what_was_skipped_is_read_and_said_late() {
 async fn what_was_skipped_while_the_store_was_read_is_said_late() {
     let world = World::default();
     assert_eq!(world.heard_of([kept(0, 1), kept(0, 3)]), ["1"]);
-    let first = missing(&world).await;
+    let first = world.missing().await;
     assert_eq!(world.heard_of((4..3 + WAITING_MAX as u64).map(|offset| kept(0, offset))), [""; 0]);
     assert_eq!(world.heard_of([kept(0, 90)]).len(), WAITING_MAX + 1);
     assert_eq!(world.found(&first, vec![kept(2, 2)]), ["2"]);
     // There is another gap, which was not asked for. Of a long one the last are read.
-    let missing = missing(&world).await;
+    let missing = world.missing().await;
     assert_eq!((missing.next, missing.until.0), (67, 90));
     assert_eq!(world.found(&missing, Vec::new()), [""; 0]);
     nothing_is_missing(&world).await;
@@ -121,7 +124,7 @@ async fn what_was_skipped_for_a_senders_line_is_read() {
     assert_eq!(world.heard_of([kept_from(1, "jo", 1), kept_from(1, "jo", 3)]), ["1"]);
     let line = (0..=WAITING_MAX).map(|nth| private(1, "jo", &format!("nth {nth}")));
     assert_eq!(world.heard_of(line).len(), WAITING_MAX + 2);
-    let missing = missing(&world).await;
+    let missing = world.missing().await;
     assert_eq!(world.found(&missing, vec![kept(2, 2)]), ["2"]);
     nothing_is_missing(&world).await;
 }
@@ -206,7 +209,7 @@ async fn a_group_that_is_busy_when_it_is_to_be_forgotten_is_forgotten_later() {
 async fn what_the_store_gave_long_ago_is_not_remembered_of_who_left() {
     let world = World::default();
     assert_eq!(world.heard_of([kept(1, 1), kept(1, 3)]), ["1"]);
-    let (missing, given) = (missing(&world).await, kept(2, 2));
+    let (missing, given) = (world.missing().await, kept(2, 2));
     assert_eq!(world.found(&missing, vec![given.clone()]), ["2", "3"]);
     tokio::time::advance(LATE).await;
     world.in_order.leave(app(), &room());
@@ -218,20 +221,20 @@ async fn what_the_store_gave_long_ago_is_not_remembered_of_who_left() {
 async fn a_turn_is_waited_for_since_there_was_something_to_ask() {
     let world = World::default();
     assert_eq!(world.heard_of([kept(1, 1), kept(1, 3), kept(1, 5)]), ["1"]);
-    let first = missing(&world).await;
+    let first = world.missing().await;
     // What waited in its sender's line while the store was slow has waited for no turn.
     tokio::time::advance(READ_WITHIN).await;
     assert_eq!(world.found(&first, Vec::new()), ["3"]);
     let since = Instant::now();
     tokio::time::advance(PATIENCE).await;
-    let second = missing(&world).await;
+    let second = world.missing().await;
     assert_eq!((second.next, second.due), (4, since));
     assert_eq!(world.found(&second, Vec::new()), ["5"]);
     nothing_is_missing(&world).await;
     // Nor has what is not due yet.
     let (began, _) = (Instant::now(), world.heard_of([kept(2, 7)]));
     tokio::time::advance(READ_WITHIN * 2).await;
-    assert_eq!(missing(&world).await.due, began + PATIENCE);
+    assert_eq!(world.missing().await.due, began + PATIENCE);
 }
 
 #[test]
