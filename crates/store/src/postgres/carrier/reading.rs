@@ -12,7 +12,7 @@ use super::super::rows::Columns;
 use super::figures::add;
 use super::link::{Link, Refused};
 use super::peers::Cursor;
-use super::probe::{Found, Probe, TIMES};
+use super::probe::{Found, InARow, Probe};
 use super::repeated::Repeated;
 use super::shared::{Bring, POLL, Shared};
 
@@ -115,16 +115,16 @@ impl Reading<'_> {
 
     /// Finds out whether this node can be woken, and has it woken.
     async fn probe(&mut self, link: &Link) -> Result<(), Failure> {
-        let mut found = Found::Comes;
-        for _ in 0..TIMES {
+        let mut row = InARow::default();
+        let found = loop {
             let channel = Probe::channel(link.chance());
             self.connection.batch(&format!("LISTEN {channel}")).await?;
-            found = self.shared.probe.find(channel.clone(), || self.shared.outbox.rouse()).await;
+            let found = self.shared.probe.find(channel.clone(), || self.shared.outbox.rouse()).await;
             self.connection.batch(&format!("UNLISTEN {channel}")).await?;
-            if found != Found::Comes {
-                break;
+            if let Some(found) = row.add(found) {
+                break found;
             }
-        }
+        };
         self.probe_due = None;
         match found {
             Found::Comes => {

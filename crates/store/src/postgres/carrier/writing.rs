@@ -77,7 +77,7 @@ impl Writing {
                 turn_due = now + self.limits.turn_each;
                 self.turn(connection).await
             } else if let Some(channel) = self.shared.probe.asked() {
-                self.notify(connection, &channel).await
+                self.notify(connection, channel).await
             } else if now >= wake_due && !(self.shared.outbox.is_empty() && self.unwoken.is_empty()) {
                 wake_due = now + WAKE_EACH;
                 self.write(connection, true).await
@@ -133,9 +133,9 @@ impl Writing {
         written.map(drop)
     }
 
-    async fn notify(&self, connection: &Connection, channel: &str) -> Result<(), Failure> {
+    async fn notify(&self, connection: &Connection, channel: String) -> Result<(), Failure> {
         connection.query("SELECT pg_notify($1, '')", params![channel]).await?;
-        self.shared.probe.note_done();
+        self.shared.probe.note_done(channel);
         Ok(())
     }
 
