@@ -6,6 +6,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use http::header::CONNECTION;
+use http::{HeaderValue, StatusCode};
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use respoke_core::code::Code;
@@ -144,7 +146,11 @@ impl TcpConnection {
                 let Some(under_way) = under_way else { return std::future::pending().await };
                 let address = door.address_of(peer, request.headers());
                 let request = request.map(|body| Heard::on_http1(body, under_way.place().clone(), address));
-                let (response, asker) = door.serve(request, peer, address, under_way.place()).await;
+                let (mut response, asker) = door.serve(request, peer, address, under_way.place()).await;
+                if under_way.place().left_body() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+                    // Else a client could ask on, on a connection that is about to be closed.
+                    response.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+                }
                 Ok::<_, Infallible>(AnswerBody::on_http1(response, under_way, || asker.key()))
             }
         });

@@ -445,7 +445,7 @@ impl Place {
         self.left_body.store(true, Ordering::Relaxed);
     }
 
-    pub(super) fn left_body(&self) -> bool {
+    pub(crate) fn left_body(&self) -> bool {
         self.left_body.load(Ordering::Relaxed)
     }
 

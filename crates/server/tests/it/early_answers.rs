@@ -58,7 +58,7 @@ fn who_goes_on_after_the_answer_is_read_until_it_is_done() {
     link.write_all(b"POST /socket.io/1/none/1 HTTP/1.1\r\nhost: a\r\ncontent-length: 8388608\r\n\r\n").unwrap();
     let mut answer = String::new();
     link.read_to_string(&mut answer).unwrap();
-    assert!(answer.starts_with("HTTP/1.1 404 "), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 404 ") && answer.contains("\r\nconnection: close\r\n"), "{answer}");
     // The server has closed its side. Were the connection closed, the first of these would reset it.
     for _ in 0..8 {
         link.write_all(&vec![b'x'; MIB]).unwrap();

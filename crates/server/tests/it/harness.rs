@@ -123,6 +123,8 @@ impl Server {
             database: database_of(&data),
             data,
             admin_password: Some(Hidden(Secret::new(PASSWORD.to_owned()))),
+            // A client that was left polling by a test which is over is not waited for.
+            drain_secs: 1,
             ..Config::default()
         };
         change(&mut config);
