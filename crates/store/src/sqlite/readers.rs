@@ -6,6 +6,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{Ordering, fence};
 use std::time::{Duration, Instant};
 
 use crossbeam_queue::ArrayQueue;
@@ -136,10 +137,11 @@ impl Readers {
 
     /// Keeps a connection for the next who reads, unless the store is closed.
     fn put_back(&self, connection: Connection, where_to: &ArrayQueue<Connection>) {
+        let _ = where_to.push(connection);
+        // In the one order of these fences, either who closes the store finds this connection, or it is seen here that it is closed.
+        fence(Ordering::SeqCst);
         if self.elsewhere.is_closed() {
-            close(connection, &self.condition);
-        } else {
-            let _ = where_to.push(connection);
+            self.close();
         }
     }
 
@@ -211,8 +213,9 @@ impl Readers {
         self.elsewhere.close();
     }
 
-    /// Closes the connections that wait for use.
+    /// Closes the connections that wait for use. What is put back later is closed by who does that.
     pub(super) fn close(&self) {
+        fence(Ordering::SeqCst);
         while let Some(connection) = self.idle.pop().or_else(|| self.here.pop()) {
             close(connection, &self.condition);
         }
