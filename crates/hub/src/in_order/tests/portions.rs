@@ -4,41 +4,41 @@ use super::*;
 
 #[test]
 fn much_that_waited_is_handed_out_in_portions_and_in_order() {
-    const SENDERS: u64 = 40;
+    const SENDERS: usize = 40;
     const EACH: usize = 60;
     // What waits in a group, and behind one of its senders.
     const PORTION: usize = 2 * WAITING_MAX;
-    let (world, who) = (World::default(), |nth: u64| format!("sender-{nth}"));
-    let say = |nth: u64, said: usize| private(1, &who(nth), &format!("{nth}: {said}"));
+    let (world, who) = (World::default(), |nth: usize| format!("sender-{nth}"));
+    let say = |nth: usize, said: usize| private(1, &who(nth), &format!("{nth}: {said}"));
     assert_eq!(world.heard_of([kept(1, 1)]), ["1"]);
     for nth in 0..SENDERS {
         let line = (0..EACH).map(|said| say(nth, said));
-        assert_eq!(world.heard_of([kept_from(1, &who(nth), nth + 3)].into_iter().chain(line)), [""; 0]);
+        assert_eq!(world.heard_of([kept_from(1, &who(nth), nth as u64 + 3)].into_iter().chain(line)), [""; 0]);
     }
     let mut heard = world.heard_of([kept(2, 2)]);
     assert!(heard.len() <= PORTION + 1, "{}", heard.len());
     // What one says meanwhile comes behind what he said, also where he has to go on by himself with it.
-    let mut said = [EACH; SENDERS as usize];
+    let mut said = [EACH; SENDERS];
     let mut portions = 1;
     loop {
         for nth in [3, 17, 39] {
             for _ in 0..3 {
-                let portion = world.heard_of([say(nth, said[nth as usize])]);
+                let portion = world.heard_of([say(nth, said[nth])]);
                 assert!(portion.len() <= PORTION, "{}", portion.len());
                 heard.extend(portion);
-                said[nth as usize] += 1;
+                said[nth] += 1;
             }
         }
-        assert!(world.load().0 <= (SENDERS as usize + 1) * (WAITING_MAX + 2), "{}", world.load().0);
+        assert!(world.load().0 <= (SENDERS + 1) * (WAITING_MAX + 2), "{}", world.load().0);
         let Some(portion) = world.heard_later() else { break };
         assert!(portion.len() <= PORTION, "{}", portion.len());
         (heard, portions) = ([heard, portion].concat(), portions + 1);
     }
-    assert!(portions >= SENDERS as usize * EACH / PORTION, "{portions}");
+    assert!(portions >= SENDERS * EACH / PORTION, "{portions}");
     for nth in 0..SENDERS {
         let prefix = format!("{nth}: ");
         let of_one = heard.iter().filter_map(|heard| heard.strip_prefix(&prefix)?.parse::<usize>().ok());
-        assert!(of_one.eq(0..said[nth as usize]), "{nth}");
+        assert!(of_one.eq(0..said[nth]), "{nth}");
     }
     assert_eq!(world.load(), (0, 0));
 }
