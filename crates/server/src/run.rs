@@ -51,6 +51,8 @@ use crate::{enduring, minutes, upkeep};
 const BACKLOG: u32 = 65_535;
 /// How long requests may take to end on a node that was declared dead: their clients are to come to others.
 const DEAD_DRAIN: Duration = Duration::from_secs(1);
+/// What requests under way have at least to end, once clients were sent away.
+const LEFT_FOR_REQUESTS: Duration = Duration::from_millis(500);
 /// How long the end of what writes to the database may take, and the closing of the database itself. As a rule it is a
 /// fraction of a second; on a disk that stands still, or with a database that does not answer, it would be for ever.
 const CLOSING_TIMEOUT: Duration = Duration::from_secs(10);
@@ -391,7 +393,7 @@ impl Started {
                 // A proxy goes on leading requests here until it has noticed; those are still served.
                 let since = Instant::now();
                 accepting.until(self.sockets.send_away_for(within)).await;
-                drain = drain.saturating_sub(since.elapsed());
+                drain = drain.saturating_sub(since.elapsed()).max(LEFT_FOR_REQUESTS);
             }
         }
 
