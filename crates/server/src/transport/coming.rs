@@ -40,6 +40,7 @@ pub(crate) struct Heard<B> {
 }
 
 /// How far a body came.
+#[expect(clippy::struct_excessive_bools, reason = "each is true or not whatever the others are")]
 struct Coming {
     on: On,
     of: Whose,

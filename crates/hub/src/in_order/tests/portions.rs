@@ -35,10 +35,10 @@ fn much_that_waited_is_handed_out_in_portions_and_in_order() {
         (heard, portions) = ([heard, portion].concat(), portions + 1);
     }
     assert!(portions >= SENDERS * EACH / PORTION, "{portions}");
-    for nth in 0..SENDERS {
+    for (nth, said) in said.into_iter().enumerate() {
         let prefix = format!("{nth}: ");
         let of_one = heard.iter().filter_map(|heard| heard.strip_prefix(&prefix)?.parse::<usize>().ok());
-        assert!(of_one.eq(0..said[nth]), "{nth}");
+        assert!(of_one.eq(0..said), "{nth}");
     }
     assert_eq!(world.load(), (0, 0));
 }
