@@ -368,7 +368,8 @@ impl Bus for CarriedBus {
         };
         drop(book);
         let mut confirmation = Confirmation::DONE;
-        for peer in peers {
+        // Whoever has said farewell publishes nothing more past this.
+        for peer in peers.iter().filter(|peer| !peer.has_left()) {
             peer.waits_for(version, &mut confirmation);
         }
         confirmation
@@ -391,15 +392,18 @@ impl Bus for CarriedBus {
     }
 
     fn other_nodes(&self) -> Vec<Node> {
-        self.peers().iter().map(|peer| peer.node).collect()
+        self.peers().iter().filter(|peer| !peer.has_left()).map(|peer| peer.node).collect()
     }
 
     async fn ask(&self, whom: Whom, question: Question, deadline: Duration) -> Answers {
         let mut asked = self.peers();
-        if let Whom::One(node) = whom {
-            asked.retain(|peer| peer.node == node);
-            if asked.is_empty() {
-                return Answers { given: Vec::new(), silent: vec![node] };
+        match whom {
+            Whom::Others => asked.retain(|peer| !peer.has_left()),
+            Whom::One(node) => {
+                asked.retain(|peer| peer.node == node);
+                if asked.is_empty() {
+                    return Answers { given: Vec::new(), silent: vec![node] };
+                }
             }
         }
         let waits = match self.asks.wait_for(asked.iter().map(|peer| peer.node).collect()) {

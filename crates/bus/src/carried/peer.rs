@@ -21,7 +21,7 @@ pub(super) struct Peer {
     /// Since when it is known.
     pub(super) since: Instant,
     pub(super) over: AtomicBool,
-    /// It ends in order, and everything that it said was handed on, or told to be lost.
+    /// It ends in order, and everything that it said was handed on, or told to be lost. Nobody is connected there any more.
     pub(super) said_farewell: AtomicBool,
     pub(super) outgoing: Mutex<Outgoing>,
     pub(super) incoming: Mutex<Incoming>,
@@ -78,10 +78,15 @@ impl Peer {
         introduction
     }
 
+    /// Whether it said farewell.
+    pub(super) fn has_left(&self) -> bool {
+        self.said_farewell.load(Ordering::SeqCst)
+    }
+
     /// What it may have said that was not handed on whole. None: it said farewell behind all that it said, or never got so far as
     /// to speak. Before a node serves it tells all others what it is there for.
     pub(super) fn unheard(&self) -> Option<RangeInclusive<u64>> {
-        if self.said_farewell.load(Ordering::SeqCst) || !self.incoming.lock().is_anything_sent() {
+        if self.has_left() || !self.incoming.lock().is_anything_sent() {
             return None;
         }
         let torn = self.parts.lock().cut().map(|numbers| *numbers.start());

@@ -16,7 +16,7 @@ use crate::tail::Payloads;
 /// Who is asked. Never the node that asks: it knows itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Whom {
-    /// Every other node.
+    /// Every other node that did not take leave.
     Others,
     /// This one.
     One(Node),

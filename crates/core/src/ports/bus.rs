@@ -35,7 +35,7 @@ pub trait Bus: Send + Sync {
     /// Notes that something here is there for `interest`, once more. With the first the other nodes are told.
     ///
     /// What another node publishes after it confirmed this, arrives. Of one that is late in confirming it, messages to a
-    /// group come late too, and behind what it published since. It never waits.
+    /// group come late too, and behind what it published since. Whoever took leave is not waited for. It never waits.
     fn hold(&self, interest: &Interest) -> Confirmation;
 
     /// Takes back one [`Bus::hold`]. With the last the other nodes are told. It never waits.
@@ -45,7 +45,8 @@ pub trait Bus: Send + Sync {
     /// all, it is so for everything.
     fn wanted_elsewhere(&self, interest: &Interest) -> bool;
 
-    /// The other nodes, as far as this one has heard of them.
+    /// The other nodes, as far as this one has heard of them. Whoever took leave is none of them: nobody is connected there, and
+    /// nothing more is published there.
     fn other_nodes(&self) -> Vec<Node>;
 
     /// Asks other nodes and waits for their answers, for as long as `deadline`. Whoever is lost meanwhile is not waited

@@ -12,8 +12,7 @@ use respoke_bus::carried::{CarriedBus, CarriedLimits, TICK};
 use respoke_core::clock::{Clock, SystemClock};
 use respoke_core::ops::Broker;
 use respoke_core::ports::{
-    BEAT, Beating, Bus as _, Change, Cluster, Delivery, Joining, LATE, Load, Newcomer, Node, NodeRecord, NodeState,
-    NodeStore, StoreError,
+    BEAT, Beating, Cluster, Joining, LATE, Load, Newcomer, Node, NodeRecord, NodeState, NodeStore, StoreError,
 };
 use respoke_wire::bus::VERSIONS;
 use tokio::sync::{Notify, watch};
@@ -34,8 +33,6 @@ const TRIP_MAX: Duration = Duration::from_millis(500);
 /// How long others are waited for, at the end, to have what was sent to them. Whoever has not is told of a gap, and so are all its
 /// clients; so one that is only slow is given time. One that is dead takes it as well.
 const SEEN_WITHIN: Duration = Duration::from_secs(3);
-/// How long they are waited for to have heard that it is gone. Who has looked since says so no more.
-const HINTED_WITHIN: Duration = Duration::from_millis(250);
 /// How long the others are waited for to know that this node drains.
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// When a beat is tried again that failed.
@@ -332,9 +329,6 @@ impl Among {
         self.tasks.wait().await;
         if !self.dead.is_cancelled() {
             leave(&*self.nodes, self.node).await;
-            // Until they look, the others ask this node, and refuse lists in which its part is missing.
-            self.bus.publish(Delivery::Change(Change::Nodes));
-            let _ = timeout(HINTED_WITHIN, self.all_seen()).await;
         }
         self.carriage.end().await;
     }

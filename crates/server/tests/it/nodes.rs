@@ -11,7 +11,6 @@ mod shown;
 mod storm;
 
 use std::ops::RangeInclusive;
-use std::time::{Duration, Instant};
 
 use respoke_core::clock::{Clock as _, SystemClock};
 use respoke_core::ports::{CarrierKind, Joining, Newcomer, NodeStore as _};
@@ -19,7 +18,7 @@ use respoke_store::{PostgresOptions, PostgresStore};
 use respoke_wire::bus::VERSIONS;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, PATIENCE, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
+use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
 use crate::postgres::serve;
 
 /// Two nodes that serve as one. None: not on PostgreSQL.
@@ -86,28 +85,22 @@ fn clients_of_two_nodes_talk_as_those_of_one() {
     assert_eq!(one.members("room"), ["alice"]);
 }
 
-/// Without a word of that they look once a second: half a second after it, as a rule.
+/// By its farewell they know that nobody is there. That it is gone they may hear up to a second later, and until then it answers
+/// nobody.
 #[test]
-fn lists_are_whole_again_at_once_when_a_node_has_left_in_order() {
-    const ROUNDS: u32 = 6;
+fn lists_are_whole_as_soon_as_a_node_has_left_in_order() {
     let Some([one, mut other]) = two() else { return };
     let admin = one.admin_token("admin");
     let connections = || one.get("/v1/connections").secret().call();
-    let mut refused_for = Duration::ZERO;
-    for round in 0..ROUNDS {
+    for round in 0..3 {
         eventually(|| {
             let nodes = one.get("/v1/nodes").admin(&admin).call().ok();
             (nodes.as_array().unwrap().len() == 2 && connections().status == 200).then_some(())
         });
         drop(other);
-        let since = Instant::now();
-        while connections().status != 200 {
-            assert!(since.elapsed() < PATIENCE, "in round {round}");
-        }
-        refused_for += since.elapsed();
+        connections().ok();
         other = one.beside(|config| config.node_name = Some(format!("other {round}")));
     }
-    assert!(refused_for < Duration::from_millis(250) * ROUNDS, "{refused_for:?} in {ROUNDS} rounds");
 }
 
 #[test]

@@ -51,6 +51,24 @@ async fn what_was_not_whole_yet_is_missed_with_all_of_its_parts() {
     assert_eq!(missed_after(&[(1, change()), (2, parts[0].clone()), (3, parts[1].clone())]), [2..=u64::MAX]);
 }
 
+/// Nobody is connected there any more, so nothing has to be known of it, and nothing more is said there.
+#[tokio::test(start_paused = true)]
+async fn whoever_took_leave_is_neither_waited_for_nor_asked() {
+    let (bus, keeps, _) = among_others();
+    let mut before = bus.hold(&room("before"));
+    assert_eq!((before.missing(), bus.other_nodes()), (vec![node(2)], vec![node(2)]));
+    bring(&bus, 1, &farewell());
+    assert_eq!((bus.hold(&room("after")).missing(), bus.other_nodes()), (vec![], vec![]));
+    let question = Question::Count { app_id: AppId::random(), of: respoke_core::ports::Holder::App };
+    let answers = bus.ask(Whom::Others, question, Duration::from_secs(60)).await;
+    assert!(answers.given.is_empty() && answers.silent.is_empty(), "{answers:?}");
+    assert!(!keeps.items().iter().any(|item| matches!(item, Item::Question { .. })));
+    // Whoever waited before waits until it is gone: what was said there until then may have gone past them.
+    assert_eq!(before.missing(), [node(2)]);
+    bus.nodes_are(&[]);
+    before.done().await;
+}
+
 /// How often a farewell was sent.
 fn farewells(items: &[Item]) -> usize {
     items.iter().filter(|item| matches!(item, Item::News(InterestNews::Farewell))).count()
