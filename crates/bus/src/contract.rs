@@ -66,6 +66,8 @@ macro_rules! cut_cases {
                 an_interest_that_was_lost_is_told_anew
                 what_nothing_makes_up_for_comes_once_it_is_confirmed
                 who_hears_late_of_a_join_makes_up_for_it
+                what_was_published_past_a_join_by_one_that_takes_leave_is_told
+                of_one_that_took_leave_nothing_is_told_where_all_was_heard_in_time
                 whoever_is_second_is_confirmed_no_earlier_than_the_first
                 who_is_cut_off_does_not_answer_and_holds_up_nobody_longer
                 who_is_lost_is_not_waited_for

@@ -87,6 +87,8 @@ struct State {
     cut: HashSet<(NodeId, NodeId)>,
     /// From whom to whom only so much goes.
     narrow: HashMap<(NodeId, NodeId), Narrow>,
+    /// From whom to whom it takes so much longer.
+    delayed: HashMap<(NodeId, NodeId), Duration>,
     /// Nothing goes anywhere.
     stopped: bool,
     /// How much was handed over to be carried, in bytes.
@@ -137,6 +139,7 @@ impl FaultyNodes {
             sent: 0,
             cut: HashSet::new(),
             narrow: HashMap::new(),
+            delayed: HashMap::new(),
             stopped: false,
             handed_over: HashMap::new(),
             paused: HashMap::new(),
@@ -211,6 +214,11 @@ impl FaultyNodes {
         self.state.lock().narrow.insert((from, to), narrow);
     }
 
+    /// Has what goes from one node to another take so much longer.
+    pub fn delay(&self, from: NodeId, to: NodeId, by: Duration) {
+        self.state.lock().delayed.insert((from, to), by);
+    }
+
     /// What carries stops: what is on its way is lost, and nothing goes until all is mended.
     pub fn stop(&self) {
         let mut state = self.state.lock();
@@ -224,11 +232,12 @@ impl FaultyNodes {
         self.state.lock().handed_over.get(&(from, to)).copied().unwrap_or_default()
     }
 
-    /// Mends all that was cut, stopped or narrow, and whoever stood still goes on.
+    /// Mends all that was cut, stopped, narrow or delayed, and whoever stood still goes on.
     pub fn mend_all(&self) {
         let mut state = self.state.lock();
         state.cut.clear();
         state.narrow.clear();
+        state.delayed.clear();
         state.stopped = false;
         let mut paused: Vec<_> = state.paused.drain().collect();
         paused.sort_unstable();
@@ -391,7 +400,11 @@ impl State {
 
     fn post(&mut self, parcel: Parcel, from: Instant) {
         let Faults { delay_min, delay_max, .. } = self.faults;
-        let at = from + delay_min + self.some(delay_max.saturating_sub(delay_min));
+        let delayed = match &parcel {
+            Parcel::Frame { from, to, .. } => self.delayed.get(&(*from, *to)).copied().unwrap_or_default(),
+            Parcel::Look(_) => Duration::ZERO,
+        };
+        let at = from + delayed + delay_min + self.some(delay_max.saturating_sub(delay_min));
         self.sent += 1;
         self.on_its_way.push(Reverse((at, self.sent, parcel)));
     }

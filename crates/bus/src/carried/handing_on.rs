@@ -35,7 +35,7 @@ impl CarriedBus {
                 self.miss(&peer, numbers);
             }
             Waiting::Lost(peer) => {
-                // It may have answered somebody for what never came here: it does so for a while after nothing leaves it.
+                // A node goes on answering for some seconds after its way out is cut.
                 if let Some(numbers) = peer.unheard() {
                     self.miss(&peer, numbers);
                 }
@@ -144,7 +144,7 @@ impl CarriedBus {
                     self.make_up_for(peer, Some(peer.since), None, &[]);
                 }
             }
-            InterestNews::Farewell => peer.said_farewell.store(true, Ordering::SeqCst),
+            InterestNews::Farewell => peer.leave(),
             InterestNews::Late { app_id, of, millis } => {
                 // That it is late came as late as anything that is kept.
                 let late = Duration::from_millis(millis).saturating_add(self.limits.kept_for);

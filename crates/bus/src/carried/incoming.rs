@@ -71,6 +71,11 @@ impl Incoming {
         self.head > 0
     }
 
+    /// Whether something is known to have been sent that did not come.
+    pub(super) const fn is_anything_missing(&self) -> bool {
+        self.next <= self.head
+    }
+
     /// So many were sent.
     pub(super) fn sent(&mut self, head: u64) {
         self.head = self.head.max(head);
@@ -111,7 +116,7 @@ impl Incoming {
 
     /// What is to be asked for now, if anything is missing and nothing was asked for just before.
     pub(super) fn ask_again(&mut self, now: Instant) -> Option<Vec<(u64, u64)>> {
-        if self.next > self.head || self.asked.is_some_and(|asked| now.duration_since(asked) < AGAIN_AFTER) {
+        if !self.is_anything_missing() || self.asked.is_some_and(|asked| now.duration_since(asked) < AGAIN_AFTER) {
             return None;
         }
         self.asked = Some(now);

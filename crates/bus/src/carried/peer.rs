@@ -23,6 +23,8 @@ pub(super) struct Peer {
     pub(super) over: AtomicBool,
     /// It ends in order, and everything that it said was handed on, or told to be lost. Nobody is connected there any more.
     pub(super) said_farewell: AtomicBool,
+    /// When it did, it had not heard in time of all that this node is there for: what it published past that is lost with it.
+    pub(super) was_late: AtomicBool,
     pub(super) outgoing: Mutex<Outgoing>,
     pub(super) incoming: Mutex<Incoming>,
     /// Everything up to this number was handed on, or told to be lost.
@@ -44,6 +46,7 @@ impl Peer {
             since: Instant::now(),
             over: AtomicBool::new(false),
             said_farewell: AtomicBool::new(false),
+            was_late: AtomicBool::new(false),
             outgoing: Mutex::new(Outgoing::new(here, node, limits, version)),
             incoming: Mutex::default(),
             seen: AtomicU64::new(0),
@@ -78,6 +81,13 @@ impl Peer {
         introduction
     }
 
+    /// It ends in order. What it published past this node until then, it does not make up for any more.
+    pub(super) fn leave(&self) {
+        let is_late = self.outgoing.lock().is_late(self.since, Instant::now());
+        self.was_late.store(is_late, Ordering::SeqCst);
+        self.said_farewell.store(true, Ordering::SeqCst);
+    }
+
     /// Whether it said farewell.
     pub(super) fn has_left(&self) -> bool {
         self.said_farewell.load(Ordering::SeqCst)
@@ -86,9 +96,13 @@ impl Peer {
     /// What it may have said that was not handed on whole. None: it said farewell behind all that it said, or never got so far as
     /// to speak. Before a node serves it tells all others what it is there for.
     pub(super) fn unheard(&self) -> Option<RangeInclusive<u64>> {
-        if self.has_left() || !self.incoming.lock().is_anything_sent() {
+        let incoming = self.incoming.lock();
+        // What it made up for last goes out behind its farewell.
+        let took_leave = self.has_left() && !self.was_late.load(Ordering::SeqCst) && !incoming.is_anything_missing();
+        if took_leave || !incoming.is_anything_sent() {
             return None;
         }
+        drop(incoming);
         let torn = self.parts.lock().cut().map(|numbers| *numbers.start());
         let first = torn.or_else(|| self.seen.load(Ordering::Acquire).checked_add(1))?;
         Some(first..=u64::MAX)

@@ -108,6 +108,11 @@ impl SentFrames {
         self.bytes
     }
 
+    /// What those are for that are kept.
+    pub(super) fn kinds(&self) -> impl Iterator<Item = &Kind> {
+        self.frames.iter().map(|sent| &sent.kind)
+    }
+
     /// Keeps the next one.
     pub(super) fn add(&mut self, number: u64, frame: Bytes, kind: Kind, completes: bool, now: Instant) {
         let sent = SentFrame { number, at: now, kind, completes, again: 0, again_from: now, frame };

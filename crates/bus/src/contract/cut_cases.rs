@@ -8,12 +8,13 @@ use respoke_wire::bus::ITEM_LEN_MAX;
 use tokio::time::{Instant, sleep, timeout};
 
 use super::fixture::{
-    APP, Cuttable, Member, at_endpoint, change, check_nothing_is_lost_untold,
+    APP, Cuttable, LONG, Member, at_endpoint, change, check_nothing_is_lost_untold,
     check_nothing_is_lost_untold_until_the_end, done, in_room, long_words, quiet, to_endpoint, words,
 };
 use crate::carried::CarriedLimits;
 
 const SECOND: Duration = Duration::from_secs(1);
+const MILLI: Duration = Duration::from_millis(1);
 
 pub(super) async fn a_short_cut_loses_nothing(fixture: impl Cuttable) {
     let (a, b) = fixture.two().await;
@@ -162,6 +163,48 @@ pub(super) async fn who_hears_late_of_a_join_makes_up_for_it(fixture: impl Cutta
     a.bus.publish(words("hall", 6));
     quiet().await;
     assert_eq!(b.notes.of(a.node()).len(), 5);
+}
+
+/// Waits until the only other node has taken leave, and a node knows.
+async fn knows_that_it_leaves(member: &Member) {
+    let waiting = async {
+        while !member.bus.other_nodes().is_empty() {
+            sleep(MILLI).await;
+        }
+    };
+    assert!(timeout(LONG, waiting).await.is_ok(), "it never took leave");
+}
+
+/// What it published past a join that it heard of late goes with it, although all that it sent is seen.
+pub(super) async fn what_was_published_past_a_join_by_one_that_takes_leave_is_told(fixture: impl Cuttable) {
+    let (a, b) = fixture.two().await;
+    quiet().await;
+    let delay = 600 * MILLI;
+    fixture.nodes().delay(b.node().id, a.node().id, delay);
+    let confirmation = b.bus.hold(&in_room("room"));
+    sleep(CarriedLimits::DEFAULT.late_after + MILLI).await;
+    assert_eq!(confirmation.missing(), [a.node()]);
+    a.bus.publish(words("room", 1));
+    fixture.nodes().say_farewell(a.node());
+    knows_that_it_leaves(&b).await;
+    // By then it knows that, and ends; that it was late it would be told just after.
+    sleep(delay).await;
+    fixture.lose(a.node());
+    b.notes.until(|notes| notes.lost() == [a.node()]).await;
+    assert!(b.notes.of(a.node()) == [1] || !b.notes.gaps().is_empty(), "{:?}", b.notes.all());
+}
+
+/// Nobody is told of a gap who was heard in time, whatever was lost on the way.
+pub(super) async fn of_one_that_took_leave_nothing_is_told_where_all_was_heard_in_time(fixture: impl Cuttable) {
+    let (a, b) = fixture.two().await;
+    b.hold("room").await;
+    quiet().await;
+    a.bus.publish(words("room", 1));
+    fixture.nodes().say_farewell(a.node());
+    knows_that_it_leaves(&b).await;
+    fixture.lose(a.node());
+    b.notes.until(|notes| notes.lost() == [a.node()]).await;
+    assert_eq!((b.notes.of(a.node()), b.notes.gaps()), (vec![1], vec![]));
 }
 
 pub(super) async fn whoever_is_second_is_confirmed_no_earlier_than_the_first(fixture: impl Cuttable) {
