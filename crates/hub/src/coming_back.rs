@@ -41,7 +41,7 @@ const LOOKED_EVERY: Duration = Duration::from_millis(100);
 const TOLD_WITHIN: Duration = Duration::from_secs(1);
 /// Groups of a connection that is parked, at most: who is in more is sent away without.
 const GROUPS_MAX: usize = 1_000;
-/// Connections that are told as gone before others have their turn.
+/// Connections that are told as gone, or groups that one leaves, before others have their turn.
 const AT_ONCE: usize = 64;
 
 /// The node that is about to end.
@@ -187,7 +187,7 @@ impl Hub {
             }
         }
         let Some(others) = &self.others else { return };
-        // So long the answer may take to get there, and then the news here that it was taken over.
+        // The answer's way there, and the way back of the news that it was taken over.
         let on_its_way = others.and_the_way(CLAIMED_WITHIN) + self.bus.round_trip();
         loop {
             self.tell_lost(on_its_way);
@@ -322,23 +322,37 @@ impl Hub {
         self.parking.books().heirs.push_back((Instant::now() + TAKEN_UP_WITHIN, connection.clone()));
     }
 
-    /// What connections inherited and their clients did not ask for again in time is left.
-    pub(crate) fn give_up_unclaimed(&self) {
+    /// What connections inherited and their clients did not ask for again in time is left. Others have their turn now and then.
+    pub async fn give_up_unclaimed(&self) {
         loop {
             let heir = {
                 let mut books = self.parking.books();
                 let is_due = books.heirs.front().is_some_and(|(due, _)| *due <= Instant::now());
                 is_due.then(|| books.heirs.pop_front()).flatten()
             };
-            let Some((_, connection)) = heir else { return };
-            let Some(inherited) = connection.inherited.lock().take() else { continue };
-            for group in &inherited.groups {
-                self.leave_here(&connection, group, RequestId::new(self.broker.chance()), Some(connection.id));
+            let Some((due, connection)) = heir else { return };
+            if !self.give_up_some_unclaimed(&connection) {
+                self.parking.books().heirs.push_front((due, connection));
             }
-            if inherited.presence.is_some() {
-                self.say_here(&connection, Presence::unavailable(), RequestId::new(self.broker.chance()));
-            }
+            tokio::task::yield_now().await;
         }
+    }
+
+    /// The same of one connection, and of [`AT_ONCE`] of its groups. Whether that was all.
+    fn give_up_some_unclaimed(&self, connection: &Connection) -> bool {
+        for _ in 0..AT_ONCE {
+            // Its client may ask for the same at this moment. What it asked for first is not left.
+            let _telling = connection.telling.lock();
+            let request_id = RequestId::new(self.broker.chance());
+            let Some(group) = connection.gives_up_group() else {
+                if connection.gives_up_presence() {
+                    self.say_locked(connection, Presence::unavailable(), request_id);
+                }
+                return true;
+            };
+            self.leave_locked(connection, &group, request_id, Some(connection.id));
+        }
+        false
     }
 }
 

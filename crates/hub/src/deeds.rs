@@ -57,8 +57,19 @@ impl Hub {
         request_id: RequestId,
         knows: Option<ConnectionId>,
     ) -> bool {
-        let Connection { app_id, id, .. } = connection;
         let _telling = connection.telling.lock();
+        self.leave_locked(connection, group, request_id, knows)
+    }
+
+    /// The same, of a connection whose `telling` is locked.
+    pub(crate) fn leave_locked(
+        &self,
+        connection: &Connection,
+        group: &GroupName,
+        request_id: RequestId,
+        knows: Option<ConnectionId>,
+    ) -> bool {
+        let Connection { app_id, id, .. } = connection;
         if !self.local.registry.leave(*app_id, *id, group) {
             return false;
         }
@@ -137,8 +148,13 @@ impl Hub {
 
     /// Says a connection's presence, and tells its observers. False: it is gone.
     pub(crate) fn say_here(&self, connection: &Connection, presence: Presence, request_id: RequestId) -> bool {
-        let Connection { app_id, endpoint, id, .. } = connection;
         let _telling = connection.telling.lock();
+        self.say_locked(connection, presence, request_id)
+    }
+
+    /// The same, of a connection whose `telling` is locked.
+    pub(crate) fn say_locked(&self, connection: &Connection, presence: Presence, request_id: RequestId) -> bool {
+        let Connection { app_id, endpoint, id, .. } = connection;
         if !self.local.registry.set_presence(*app_id, *id, presence.clone()) {
             return false;
         }

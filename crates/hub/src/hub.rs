@@ -210,7 +210,6 @@ impl Hub {
             self.close(&socket, why);
         }
         self.tails.sweep(&*self.bus);
-        self.give_up_unclaimed();
         for socket in self.local.sockets.expired(now) {
             self.suspects.add(socket, Suspicion::Routine);
         }

@@ -1,6 +1,6 @@
 //! A connection, and how many an app allows of everything.
 
-use std::collections::HashSet;
+use std::collections::BTreeSet;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -51,7 +51,7 @@ pub struct Connection {
 #[derive(Debug, Default)]
 pub(crate) struct Inherited {
     /// Groups.
-    pub(crate) groups: HashSet<GroupName>,
+    pub(crate) groups: BTreeSet<GroupName>,
     /// What it says.
     pub(crate) presence: Option<Presence>,
 }
@@ -110,6 +110,17 @@ impl Connection {
     pub(crate) fn takes_up_presence(&self, presence: &Presence) -> bool {
         let inherited = self.inherited.lock().as_mut().and_then(|inherited| inherited.presence.take());
         inherited.is_some_and(|inherited| inherited.texts() == presence.texts())
+    }
+
+    /// Takes out one of the groups that its client has not asked for again. Whoever does so holds `telling` until it has left
+    /// the group: a client that asks for it meanwhile would be answered that it is a member.
+    pub(crate) fn gives_up_group(&self) -> Option<GroupName> {
+        self.inherited.lock().as_mut()?.groups.pop_first()
+    }
+
+    /// The same of what it says. Nothing is left then of what it inherited.
+    pub(crate) fn gives_up_presence(&self) -> bool {
+        self.inherited.lock().take().is_some_and(|inherited| inherited.presence.is_some())
     }
 
     /// Whether it ended: it hears nothing any more, and is nobody's member.

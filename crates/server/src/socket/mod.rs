@@ -303,6 +303,7 @@ impl Sockets {
             while let Some(number) = self.clients.next_due(now) {
                 self.look(number, now);
             }
+            let _ = stop.run_until_cancelled(self.hub.give_up_unclaimed()).await;
         }
     }
 

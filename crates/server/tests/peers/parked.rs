@@ -4,13 +4,16 @@ mod claims;
 mod late;
 mod scene;
 
+use std::task::{Context, Waker};
+
+use respoke_core::id::GroupName;
 use respoke_core::refusal::Refusal;
-use respoke_hub::ops::{Asker, SignalRequest};
+use respoke_hub::ops::{Asker, SignalRequest, Unlimited};
 use respoke_wire::close::Close;
 use serde_json::value::RawValue;
 
 use self::scene::{LATER, Scene, TAKEN_UP, is_told_as_gone};
-use crate::world::{endpoint, events, group, id, received};
+use crate::world::{Client, endpoint, events, group, id, received};
 
 #[tokio::test(start_paused = true)]
 async fn nobody_is_told_of_one_that_comes_back() {
@@ -28,7 +31,7 @@ async fn nobody_is_told_of_one_that_comes_back() {
     scene.is_consistent(&[0, 1, 2]);
     scene.leave(0).await;
     tokio::time::sleep(TAKEN_UP).await;
-    scene.world.nodes[1].hub.sweep();
+    scene.world.nodes[1].hub.give_up_unclaimed().await;
     tokio::time::sleep(LATER).await;
     scene.nothing_is_told();
     scene.is_consistent(&[1, 2]);
@@ -100,16 +103,69 @@ async fn what_its_client_does_not_ask_for_again_is_left() {
     let back = scene.world.connect(1, "alice").await;
     scene.world.join(&back, "hall").await;
     scene.drained(0).await;
-    scene.world.nodes[1].hub.sweep();
+    scene.world.nodes[1].hub.give_up_unclaimed().await;
     tokio::time::sleep(LATER).await;
     scene.nothing_is_told();
     tokio::time::sleep(TAKEN_UP).await;
-    scene.world.nodes[1].hub.sweep();
+    scene.world.nodes[1].hub.give_up_unclaimed().await;
     tokio::time::sleep(LATER).await;
     scene.is_told_as_gone();
     let own = &scene.world.nodes[1].hub.inspected().own[&back.connection.id];
     assert_eq!(own.groups.iter().cloned().collect::<Vec<_>>(), [group("hall")]);
     assert!(own.presence.as_ref().is_some_and(respoke_core::event::Presence::is_unavailable));
+}
+
+/// Alice comes back to node 1, in these groups and saying something, and her client asks for nothing in time.
+async fn back_in(groups: &[GroupName]) -> (Scene, Client) {
+    let scene = Scene::new().await;
+    let asking = scene.world.asking(0).await;
+    scene.world.nodes[0].hub.join(&asking.over(&scene.alice, &Unlimited), groups).await.unwrap();
+    scene.drain().await;
+    let back = scene.world.connect(1, "alice").await;
+    scene.drained(0).await;
+    tokio::time::sleep(TAKEN_UP).await;
+    scene.nothing_is_told();
+    (scene, back)
+}
+
+fn many_groups() -> Vec<GroupName> {
+    (100..300).map(|nth| group(&format!("group{nth}"))).collect()
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_its_client_asks_for_while_others_have_their_turn_is_not_left() {
+    let (scene, back) = back_in(&many_groups()).await;
+    let own = || scene.world.nodes[1].hub.inspected().own.remove(&back.connection.id).unwrap();
+    let before = own().groups.len();
+    let mut some = Box::pin(scene.world.nodes[1].hub.give_up_unclaimed());
+    assert!(some.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending());
+    drop(some);
+    assert_eq!(own().groups.len(), before - 64);
+    let left = own().groups.into_iter().next_back().unwrap();
+    scene.world.join(&back, left.as_str()).await;
+    scene.world.say(&back, "chat").await;
+    scene.world.nodes[1].hub.give_up_unclaimed().await;
+    assert_eq!(own().groups.into_iter().collect::<Vec<_>>(), [left]);
+    tokio::time::sleep(LATER).await;
+    scene.told().iter().flatten().for_each(|(name, _)| assert_ne!(name, "presence"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn whose_client_asks_for_a_group_at_the_moment_it_is_left_is_a_member_when_it_is_answered() {
+    for _ in 0..5 {
+        let mut groups = many_groups();
+        let (scene, back) = back_in(&groups).await;
+        let (asking, hub) = (scene.world.asking(1).await, scene.world.nodes[1].hub.clone());
+        let (gives_up, handle) = (hub.clone(), tokio::runtime::Handle::current());
+        let giving_up = tokio::task::spawn_blocking(move || handle.block_on(gives_up.give_up_unclaimed()));
+        // From the other end, so that they meet.
+        groups.reverse();
+        hub.join(&asking.over(&back, &Unlimited), &groups).await.unwrap();
+        giving_up.await.unwrap();
+        groups.reverse();
+        let own = hub.inspected().own.remove(&back.connection.id).unwrap();
+        assert_eq!(own.groups.into_iter().collect::<Vec<_>>(), groups);
+    }
 }
 
 #[tokio::test(start_paused = true)]
