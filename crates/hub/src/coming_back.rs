@@ -92,9 +92,7 @@ impl Hub {
 
     /// Sends a client away, and parks its connection, if this node parks.
     pub fn send_away(&self, socket: &Arc<Socket>) {
-        if self.park(socket) {
-            socket.outbox.close(Close::GoingAway);
-        } else {
+        if !self.park(socket) {
             self.close(socket, Close::GoingAway);
         }
     }

@@ -337,7 +337,8 @@ impl App {
     }
 
     fn add(&mut self, connection: &Arc<Connection>, instead_of: Option<&Connection>, caps: Caps) -> Result<(), Full> {
-        let freed = instead_of.filter(|old| self.connections.contains_key(&old.id));
+        // One that is parked counts for no limit as it is.
+        let freed = instead_of.filter(|old| self.connections.contains_key(&old.id) && !old.is_parked());
         if reached(self.count() - usize::from(freed.is_some()), caps.connections) {
             return Err(Full::App);
         }

@@ -90,11 +90,14 @@ impl Socket {
         }
     }
 
-    /// Parks the connection, if `park` can. None: there is none, or it is about to end.
+    /// Parks the connection, if `park` can, and sends the client away. None: there is none, or it is about to end.
+    ///
+    /// In one step: on a socket that is still open another connection might be registered in the place of the parked one.
     pub(crate) fn park(&self, park: impl FnOnce(&Connection) -> bool) -> Option<Arc<Connection>> {
         match &*self.seat.lock() {
             Seat::Open(Some(connection)) if self.outbox.closed().is_none() && park(connection) => {
                 self.parked.store(true, Ordering::Relaxed);
+                self.outbox.close(Close::GoingAway);
                 Some(connection.clone())
             }
             Seat::Open(_) | Seat::Closed => None,
@@ -228,6 +231,7 @@ impl Socket {
 #[cfg(test)]
 pub(crate) mod tests {
     use std::net::Ipv4Addr;
+    use std::time::Duration;
 
     use respoke_core::admin::AdminRole;
     use respoke_core::app::{App, AppSettings};
@@ -239,6 +243,8 @@ pub(crate) mod tests {
     use respoke_core::session::SessionRecord;
 
     use super::*;
+    use crate::local::Local;
+    use crate::registry::Caps;
     use crate::registry::tests::connection;
 
     pub(crate) fn opened_by(number: u64, caller: Caller) -> Arc<Socket> {
@@ -322,6 +328,18 @@ pub(crate) mod tests {
         let closing = socket();
         closing.outbox.close(Close::SlowConsumer);
         assert!(registered(&closing, &one).is_none());
+    }
+
+    #[test]
+    fn a_socket_whose_connection_is_parked_registers_no_other() {
+        let (local, app) = (Local::new(10, Duration::from_secs(60)), AppId::random());
+        let (socket, one, other) = (socket(), connection(app, "alice"), connection(app, "alice"));
+        local.connect(&socket, &one, Caps::default()).unwrap().unwrap();
+        assert_eq!(socket.park(|connection| local.registry.park(connection)).unwrap().id, one.id);
+        assert!(local.connect(&socket, &other, Caps::default()).is_none());
+        assert_eq!(socket.outbox.closed(), Some(Close::GoingAway));
+        assert_eq!(local.registry.counts().connections, 1);
+        assert!(socket.park(|_| unreachable!()).is_none(), "it is parked once");
     }
 
     #[test]
