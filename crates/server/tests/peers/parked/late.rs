@@ -51,6 +51,7 @@ async fn a_node_that_hears_late_where_one_came_back_to_knows_it_at_last() {
 /// Whatever is lost, delayed and doubled between nodes, all know in the end who is where.
 #[tokio::test(start_paused = true)]
 async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
+    let mut kept = 0;
     for seed in 1..=30 {
         let faults = Faults { delay_max: Duration::from_millis(30 + 20 * (seed % 5)), ..Faults::MANY };
         let world = World::with_between(3, seed, faults).await;
@@ -74,7 +75,9 @@ async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
                     // It comes back late, or to nobody.
                     continue;
                 }
+                let before = client.connection.id;
                 *client = world.connect(if drained == 0 && nth % 2 == 0 { 1 } else { 2 }, name).await;
+                kept += usize::from(client.connection.id == before);
                 world.join(client, "room").await;
                 if nth % 3 == 0 {
                     world.join(client, "hall").await;
@@ -92,6 +95,7 @@ async fn whatever_lies_between_nodes_all_know_in_the_end_who_came_back() {
             });
         }
     }
+    assert!(kept >= 80, "so few came back as what they were: {kept}");
 }
 
 /// Longer than it is known of a connection from where it went.
