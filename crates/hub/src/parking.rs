@@ -11,7 +11,7 @@ use parking_lot::{Mutex, MutexGuard};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AppId, ConnectionId, EndpointId};
 use respoke_core::ops::Rights;
-use respoke_core::ports::{ConnectionStateFacts, Likeness, Node, ParkingClaim};
+use respoke_core::ports::{ConnectionStateFacts, Node, ParkingClaim};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -132,8 +132,8 @@ impl Books {
         self.parked.values().flatten().any(|parked| !parked.connection.is_gone())
     }
 
-    /// The one that is surest of those that are parked for who claims it. None if there are several of whom only the address
-    /// tells: the claimer may be the one or the other.
+    /// The one that is surest of those that are parked for who claims it. None if several are equally sure: the claimer may be
+    /// the one or the other, and is neither's heir.
     pub(crate) fn take(&mut self, claim: &ParkingClaim) -> Option<Parked> {
         let Entry::Occupied(mut parked) = self.parked.entry((claim.app_id, claim.endpoint.clone())) else {
             return None;
@@ -141,7 +141,7 @@ impl Books {
         let like = |parked: &Parked| claim.likeness(&parked.owner).filter(|_| !parked.connection.is_gone());
         let fitting = parked.get().iter().enumerate().filter_map(|(at, parked)| Some((like(parked)?, at)));
         let (likeness, at) = fitting.clone().max()?;
-        if likeness == Likeness::Address && fitting.count() > 1 {
+        if fitting.filter(|(other, _)| *other == likeness).count() > 1 {
             return None;
         }
         let found = parked.get_mut().swap_remove(at);

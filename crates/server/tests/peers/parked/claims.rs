@@ -104,11 +104,17 @@ async fn two_devices() -> (Scene, [Credential; 2], RoleId) {
     let scene = Scene::new().await;
     let role = scene.world.role(Permissions::default()).await;
     let sessions = [scene.world.session("dan", role).await, scene.world.session("dan", role).await];
+    devices_by(scene, sessions, role).await
+}
+
+/// The same by what they prove themselves.
+async fn devices_by(scene: Scene, sessions: [Credential; 2], role: RoleId) -> (Scene, [Credential; 2], RoleId) {
     let mut devices = Vec::new();
     for session in &sessions {
         devices.push(scene.world.come(0, "dan", Coming::by(session)).await.unwrap());
     }
     scene.world.join(&devices[0], "room").await;
+    scene.world.join(&devices[1], "hall").await;
     tokio::time::sleep(LATER).await;
     scene.told();
     for node in &scene.world.nodes {
@@ -140,6 +146,50 @@ async fn who_comes_with_another_session_gets_what_is_parked_if_it_is_all_that_ma
     assert!(!parked.contains(&fourth.connection.id), "it comes from elsewhere");
     let second = scene.world.come(2, "dan", Coming::by(&another)).await.unwrap();
     assert!(parked.contains(&second.connection.id) && second.connection.id != first.connection.id);
+}
+
+/// Tabs of a browser share a session, and replicas of a backend a secret. They would come back as each other.
+#[tokio::test(start_paused = true)]
+async fn who_may_be_the_one_or_the_other_is_neither() {
+    for is_backend in [false, true] {
+        let scene = Scene::new().await;
+        let role = scene.world.role(Permissions::default()).await;
+        let shared = if is_backend { scene.world.backend.clone() } else { scene.world.session("dan", role).await };
+        let (scene, ..) = devices_by(scene, [shared.clone(), shared.clone()], role).await;
+        let parked = ids(&scene, 0);
+        for name in ["hall", "room"] {
+            let back = scene.world.come(1, "dan", Coming::by(&shared)).await.unwrap();
+            assert!(!parked.contains(&back.connection.id), "{shared:?}");
+            scene.world.join(&back, name).await;
+        }
+        tokio::time::sleep(LATER).await;
+        let come = events(&[("join", "dan")]);
+        assert_eq!(scene.told(), [come.clone(), come], "those in the room");
+        scene.drained(0).await;
+        for told in scene.told() {
+            let mut left: Vec<_> = told.into_iter().filter(|(_, from)| from == "dan").collect();
+            left.sort();
+            assert_eq!(left, events(&[("leave", "dan")]));
+        }
+        scene.is_consistent(&[0, 1, 2]);
+    }
+}
+
+/// It sees the one that is left to be the only one when the other ended.
+#[tokio::test(start_paused = true)]
+async fn who_shares_its_session_with_nobody_who_is_away_comes_back() {
+    let scene = Scene::new().await;
+    let role = scene.world.role(Permissions::default()).await;
+    let session = scene.world.session("dan", role).await;
+    let (scene, ..) = devices_by(scene, [session.clone(), session.clone()], role).await;
+    let parked = ids(&scene, 0);
+    let socket = scene.world.nodes[0].hub.sockets().into_iter().find(|socket| {
+        let connection = socket.connection();
+        connection.is_some_and(|connection| connection.endpoint.as_str() == "dan")
+    });
+    scene.world.nodes[0].hub.close(&socket.expect("both are parked"), Close::SessionEnded);
+    let back = scene.world.come(1, "dan", Coming::by(&session)).await.unwrap();
+    assert!(parked.contains(&back.connection.id));
 }
 
 /// It had another connection, which was not parked.
