@@ -17,13 +17,14 @@ use respoke_core::event::{Content, Presence};
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RequestId, RoleId};
 use respoke_core::ops::Caller;
 use respoke_core::ports::{
-    Answer, Audience, ConnectionStateFacts, Delivery, Done, Interest, Moved, Node, ParkingClaim, ParkingGround,
-    Question, Whom,
+    Answer, Audience, ConnectionStateFacts, Delivery, Departed, Done, Interest, Moved, Node, ParkingClaim,
+    ParkingGround, Question, Whom,
 };
 use respoke_wire::close::Close;
 use tokio::time::Instant;
 
 use crate::Socket;
+use crate::departures::Departure;
 use crate::hub::Hub;
 use crate::parking::{Claimed, Given, Parked, Stage};
 use crate::registry::{Caps, Connection, ConnectionState, Gone, Inherited, Join};
@@ -304,12 +305,7 @@ impl Hub {
         *connection.inherited.lock() = Some(Box::new(inherited));
         // In all groups, also for whoever knows it by what it is left out of.
         let moved = Moved { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, from, groups, presence };
-        self.alone_with(*id, || {
-            self.tell_departures_of(*id);
-            others.moved(None, &moved, false, at);
-        });
-        self.tell_untold_of(*id);
-        self.bus.publish(Delivery::Moved(Box::new(moved.clone())));
+        self.has_come(&moved, at);
         for group in left {
             let content = Content::Left { group: group.clone(), endpoint: endpoint.clone(), connection: *id };
             let left = self.event(endpoint, Some(*id), RequestId::new(self.broker.chance()), content);
@@ -318,6 +314,31 @@ impl Hub {
         self.depart_behind(connection, &moved.groups);
         drop(telling);
         self.parking.books().heirs.push_back((Instant::now() + TAKEN_UP_WITHIN, connection.clone()));
+    }
+
+    /// A connection that was parked is this node's from here on.
+    fn has_come(&self, moved: &Moved, at: u64) {
+        let Some(others) = &self.others else { return };
+        self.alone_with(moved.connection, || {
+            self.tell_departures_of(moved.connection);
+            others.moved(None, moved, false, at);
+        });
+        self.tell_untold_of(moved.connection);
+        self.bus.publish(Delivery::Moved(Box::new(moved.clone())));
+    }
+
+    /// A connection that a node gave up is gone, for whoever came for it was not let in meanwhile. It is this node's to tell.
+    pub(crate) fn lose_claimed(&self, connection: &Connection, claimed: Claimed) {
+        let Claimed { from, state: ConnectionStateFacts { connection: _, groups, presence }, rights: _ } = claimed;
+        let Connection { app_id, endpoint, id, .. } = connection;
+        let departed =
+            Departed { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, groups: groups.clone() };
+        let moved = Moved { app_id: *app_id, endpoint: endpoint.clone(), connection: *id, from, groups, presence };
+        self.local.departures.expect(*app_id, endpoint);
+        let at = self.local.registry.moment();
+        self.has_come(&moved, at);
+        self.bus.publish(Delivery::Departed(departed.clone()));
+        self.local.departures.add(Departure { departed, ended: None, at, observed: true, own: true });
     }
 
     /// What connections inherited and their clients did not ask for again in time is left. Others have their turn now and then.

@@ -77,8 +77,8 @@ impl Hub {
         let caps = caps?;
         let gone_len = frame_len(&speaker.endpoint, "", 0);
         asker.pay(&speaker.app, Reach::of(observers, gone_len))?;
-        // Last of all: whoever is refused takes nothing that is parked.
-        let claimed = match self.local.registry.is_full(speaker.app.id, &speaker.endpoint, caps) {
+        // Last of all: who is refused before it asks takes nothing that is parked.
+        let mut claimed = match self.local.registry.is_full(speaker.app.id, &speaker.endpoint, caps) {
             None => self.claim(socket, speaker.app.id, &speaker.endpoint, role_id, &client_type).await,
             Some(_) => None,
         };
@@ -102,6 +102,10 @@ impl Hub {
         let registered = self.local.connect(socket, &connection, caps);
         if !matches!(registered, Some(Ok(_))) {
             self.release(|| of_endpoint(speaker.app.id, &connection.endpoint));
+            // Others may have taken the last place since, or the socket was closed.
+            if let Some(claimed) = claimed.take() {
+                self.lose_claimed(&connection, claimed);
+            }
         }
         match registered.ok_or(Refusal::Unauthenticated)? {
             Ok(replaced) => {

@@ -5,13 +5,14 @@ use std::time::Duration;
 use respoke_core::app::LimitsPatch;
 use respoke_core::id::{ConnectionId, RoleId};
 use respoke_core::ops::{Caller, Credential};
+use respoke_core::ports::Question;
 use respoke_core::refusal::Refusal;
 use respoke_core::role::{GroupRule, Groups, Permissions};
 use respoke_wire::close::Close;
 
 use super::scene::{LATER, Scene, is_consistent};
 use crate::prices::Empty;
-use crate::world::{Coming, World, events, group, received};
+use crate::world::{Coming, Peer, World, events, group, received};
 
 /// So many connections of an endpoint, or of the whole app.
 #[derive(Clone, Copy)]
@@ -190,6 +191,43 @@ async fn who_shares_its_session_with_nobody_who_is_away_comes_back() {
     scene.world.nodes[0].hub.close(&socket.expect("both are parked"), Close::SessionEnded);
     let back = scene.world.come(1, "dan", Coming::by(&session)).await.unwrap();
     assert!(parked.contains(&back.connection.id));
+}
+
+/// Somebody takes the last place, or the socket is closed, while the answer to the claim is on its way.
+#[tokio::test(start_paused = true)]
+async fn what_was_given_up_to_who_cannot_take_it_is_told_as_gone_at_once() {
+    for is_closed in [false, true] {
+        let scene = draining_within(Most::OfEndpoint(1)).await;
+        let role = scene.world.role(Permissions::default()).await;
+        let session = scene.world.session("alice", role).await;
+        let Peer { bus, hub, .. } = &scene.world.nodes[1];
+        let mut coming = Box::pin(scene.world.try_connect(1, "alice"));
+        let asks = async {
+            while !bus.asked().iter().any(|asked| matches!(asked, Question::Parked(_))) {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+        };
+        tokio::select! {
+            _ = &mut coming => panic!("it is not asked for yet"),
+            asked = tokio::time::timeout(LATER, asks) => asked.unwrap(),
+        }
+        let refused = if is_closed {
+            let coming_up = hub.sockets().into_iter().find(|socket| socket.connection().is_none());
+            hub.close(&coming_up.expect("its socket is open"), Close::Left);
+            matches!(coming.await, Err(Refusal::Unauthenticated))
+        } else {
+            scene.world.come(1, "alice", Coming::by(&session).elsewhere()).await.unwrap();
+            matches!(coming.await, Err(Refusal::ConnectionLimit))
+        };
+        assert!(refused);
+        tokio::time::sleep(LATER).await;
+        scene.is_told_as_gone();
+        scene.drained(0).await;
+        scene.nothing_is_told();
+        scene.is_consistent(&[0, 1, 2]);
+        let own = scene.world.nodes.iter().flat_map(|node| node.hub.inspected().own.into_keys());
+        assert_eq!(own.filter(|id| *id == scene.alice.connection.id).count(), 0);
+    }
 }
 
 /// It had another connection, which was not parked.
