@@ -137,7 +137,7 @@ codes! {
     Unavailable: "unavailable", 503, Later,
         "The database, or another node that had to be asked, could not be used. Nothing was written; try again.";
     InDoubt: "in_doubt", 503, Unknown,
-        "The database failed while it was writing, another node did not say that it is done, or this one may have been taken for dead meanwhile. Whether this was done is not known; below is what to do.";
+        "The database failed while it was writing, another node did not say that it is done, or the node that answers may have been taken for dead meanwhile. Whether this was done is not known; below is what to do.";
 }
 
 impl Code {

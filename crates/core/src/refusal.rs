@@ -92,7 +92,7 @@ pub enum Refusal {
     /// Another node, which would have to be asked, does not answer.
     #[error("temporarily unavailable")]
     NodeSilent,
-    /// Another node does not answer, which may have done it or not; or this one may have been taken for dead when it did it.
+    /// Another node does not answer, which may have done it or not; or the node that answers may have been taken for dead when it did it.
     #[error("it is not known whether this was done")]
     NodeInDoubt,
     /// The store failed.

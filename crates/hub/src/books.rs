@@ -6,6 +6,7 @@ use std::time::Duration;
 use respoke_core::figures::Figures;
 use respoke_core::id::AppId;
 use respoke_core::ports::{Answer, Bookkeeper, BooksAnswer, BooksQuestion, Counted, Delivery, Node, Question, Whom};
+use respoke_core::refusal::Refusal;
 use respoke_core::request_log::{RequestsAsked, RequestsPiece};
 use tokio::time::Instant;
 
@@ -25,6 +26,26 @@ impl Hub {
     #[must_use]
     pub const fn is_among_others(&self) -> bool {
         self.others.is_some()
+    }
+
+    /// Fails if others may have taken this node for dead: a process may have stood still in the middle of a request. Looked at right
+    /// before something is said, which is lost then without a word: they were told of a gap before it.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::Isolated`]: nothing was said.
+    pub(crate) fn check_standing(&self) -> Result<(), Refusal> {
+        let stands = self.books.get().and_then(Weak::upgrade).is_none_or(|books| books.stands());
+        if stands { Ok(()) } else { Err(Refusal::Isolated) }
+    }
+
+    /// The same once it was said. It may have stood still just before.
+    ///
+    /// # Errors
+    ///
+    /// [`Refusal::NodeInDoubt`].
+    pub(crate) fn check_said(&self) -> Result<(), Refusal> {
+        self.check_standing().map_err(|_| Refusal::NodeInDoubt)
     }
 
     /// Tells the other nodes what was counted here. It never waits; a server that is alone tells nobody.

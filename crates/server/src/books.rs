@@ -74,6 +74,10 @@ impl Bookkeeper for Api {
     fn requests(&self, asked: &RequestsAsked) -> RequestsPiece {
         self.watch.requests.piece(asked)
     }
+
+    fn stands(&self) -> bool {
+        self.check_standing().is_ok()
+    }
 }
 
 #[cfg(test)]

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, Instant};
 
-use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use respoke_core::admin::KnownAddress;
 use respoke_core::clock::Timestamp;
@@ -23,7 +22,6 @@ use crate::cluster::Among;
 use crate::config::PublicUrl;
 use crate::limits::{Accounts, Limits};
 use crate::metrics::Metrics;
-use crate::problem::Problem;
 use crate::throttle::Throttle;
 use crate::transport::Places;
 use crate::turns::{Party, Turn, Turns};
@@ -135,15 +133,6 @@ impl Api {
             Some(among) if !among.fence().holds() => Err(Refusal::Isolated),
             Some(_) | None => Ok(()),
         }
-    }
-
-    /// What is answered by who said something to others. A process may have stood still in the middle of that. If it may have
-    /// been taken for dead by then, nobody else heard it, and nobody is told so: it was lost before it was said.
-    pub(crate) fn in_doubt_unless_it_stands(&self, answer: Response) -> Response {
-        if answer.status().is_success() && self.check_standing().is_err() {
-            return Problem::from(Refusal::NodeInDoubt).into_response();
-        }
-        answer
     }
 
     /// The same, said to be reached by `public_url`.

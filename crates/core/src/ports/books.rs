@@ -157,4 +157,7 @@ pub trait Bookkeeper: Send + Sync {
 
     /// A piece of the log of the requests that were answered here, of bounded length, found in bounded time.
     fn requests(&self, asked: &RequestsAsked) -> RequestsPiece;
+
+    /// Whether this node may go by what it knows. If not, others may have taken it for dead.
+    fn stands(&self) -> bool;
 }

@@ -193,13 +193,14 @@ impl Hub {
     /// What was said before by a request with this key; nothing, and then `id` is remembered for it, if it was not.
     ///
     /// It is remembered before it is said: a crash between the two loses what nobody was to keep, and a repetition says
-    /// nothing twice. Called last of all that may refuse.
+    /// nothing twice. Called last of all that may refuse. Nothing is remembered if others may have taken this node for dead.
     pub(crate) async fn said_before(
         &self,
         app_id: AppId,
         once: Option<IdempotencyKey>,
         id: MessageId,
     ) -> Result<Option<MessageId>, Refusal> {
+        self.check_standing()?;
         let Some(key) = once else { return Ok(None) };
         match self.broker.store().say_once(SaidOnce { app_id, key, id }, None, self.broker.now(), u64::MAX).await? {
             Said::First(..) => Ok(None),

@@ -338,6 +338,7 @@ impl Hub {
             event: event::object(&event),
         });
         let bytes_max = self.broker.kept_bytes_max(&speaker.app);
+        self.check_standing()?;
         let (at, stands) = match (kept, request.once) {
             (kept, Some(key)) => {
                 let once = SaidOnce { app_id: speaker.app.id, key, id: message_id };
@@ -362,8 +363,10 @@ impl Hub {
         let to = Audience::Group { group: group.clone(), except: speaker.own_id() };
         self.push(speaker.app.id, to, event);
         self.figures.published.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        if let Some(place) = stands {
-            self.until_handed_out(speaker.app.id, group, place).await;
+        match stands {
+            // Whoever was told of a gap reads the history.
+            Some(place) => self.until_handed_out(speaker.app.id, group, place).await,
+            None => self.check_said()?,
         }
         Ok(message_id)
     }

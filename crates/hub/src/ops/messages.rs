@@ -36,7 +36,7 @@ impl Hub {
     /// # Errors
     ///
     /// [`Refusal::Unauthenticated`], or as [`respoke_core::ops::Broker::app_of`] for backends; [`Refusal::RateLimited`];
-    /// [`Refusal::IdempotencyKeyReused`].
+    /// [`Refusal::IdempotencyKeyReused`]; [`Refusal::Isolated`], and [`Refusal::NodeInDoubt`] if it may have been said too late.
     pub async fn send(&self, asker: &Asker<'_>, message: Message) -> Result<MessageId, Refusal> {
         let speaker = self.speaker(asker).await?;
         let copied = message.cc_self && message.to != speaker.endpoint;
@@ -61,6 +61,7 @@ impl Hub {
         let original = event(&message.to, None, message.body);
         let to = Audience::Endpoint { endpoint: message.to, only: message.to_connection, except };
         self.push(speaker.app.id, to, original);
+        self.check_said()?;
         self.figures.messages.fetch_add(1, Ordering::Relaxed);
         Ok(message_id)
     }

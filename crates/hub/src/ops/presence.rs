@@ -37,6 +37,7 @@ impl Hub {
             reach = reach.and(Reach::of(observers, frame_len(&connection.endpoint, "", said_len)));
         }
         asker.pay(&speaker.app, reach)?;
+        self.check_standing()?;
         let mut said = Err(Refusal::NotConnected);
         for (nth, connection) in targets.into_iter().enumerate() {
             fanout::let_others_write(nth).await;
@@ -52,6 +53,7 @@ impl Hub {
                 said = Ok(());
             }
         }
+        self.check_said()?;
         said
     }
 

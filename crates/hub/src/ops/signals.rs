@@ -100,6 +100,7 @@ impl Hub {
         }
         let original = signal(&request.to, request.to_connection, None, None);
         self.push(speaker.app.id, Audience::Endpoint { endpoint: request.to.clone(), only, except }, original);
+        self.check_said()?;
         self.figures.signals.fetch_add(1, Ordering::Relaxed);
         Ok(())
     }

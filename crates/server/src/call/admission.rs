@@ -4,13 +4,11 @@
 //! `core/src/ops/permit.rs`, what an endpoint's role does in `rights.rs` beside it, and of which app in `Broker::app_of`.
 
 use std::marker::PhantomData;
-use std::sync::Arc;
 
 use respoke_core::ops::Caller;
 
 use super::shown::Kind;
 use crate::limits::Demand;
-use crate::state::Api;
 
 /// What is asked.
 #[derive(Debug)]
@@ -75,12 +73,6 @@ impl Draws {
 impl<Given> Terms<Given> {
     const fn new(takes: &'static [Kind], wrong: Wrong, draws: Draws) -> Self {
         Self { admission: Admission { takes, wrong, draws }, given: PhantomData }
-    }
-
-    /// Who looks, when it is done, whether this node still stands. None: nobody has to. Others are told what is said, and
-    /// whoever said it may be anywhere. Whatever else is done in memory is done to sockets of this node, which end with its life.
-    pub(crate) fn witness(&self, api: &Arc<Api>) -> Option<Arc<Api>> {
-        (self.admission.draws == Draws::Message).then(|| api.clone())
     }
 }
 
