@@ -186,6 +186,12 @@ impl CarriedBus {
         self.peers().iter().all(|peer| peer.outgoing.lock().unseen().is_none())
     }
 
+    /// The nodes that are not known to have anything that was sent to them.
+    #[must_use]
+    pub fn deaf(&self) -> Vec<Node> {
+        self.peers().iter().filter(|peer| peer.outgoing.lock().is_nothing_seen()).map(|peer| peer.node).collect()
+    }
+
     /// Takes a frame that the carrier brings.
     ///
     /// # Errors

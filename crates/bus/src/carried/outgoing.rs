@@ -90,6 +90,11 @@ impl Outgoing {
         (self.last > self.seen).then_some(self.last)
     }
 
+    /// Whether the other is not known to have anything of it.
+    pub(super) const fn is_nothing_seen(&self) -> bool {
+        self.last > 0 && self.seen == 0
+    }
+
     /// Gives up what is kept for too long, or is too much.
     pub(super) fn forget(&mut self, now: Instant) {
         while let Some(lost) = self.sent.give_up(now) {

@@ -1,5 +1,6 @@
 //! A life of this node: it begins with a row in the database, goes on with each beat, and ends when the row is gone.
 
+use std::collections::BTreeSet;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -261,16 +262,19 @@ impl Among {
             Beaten::Unheard(error) => return Err(error).context("the database does not answer"),
         }
         let live = self.live();
+        let mut silent = BTreeSet::new();
         for mut introduction in self.bus.nodes_are(&nodes_of(&live)) {
-            if timeout_at(until, introduction.done()).await.is_ok() {
-                continue;
+            if timeout_at(until, introduction.done()).await.is_err() {
+                silent.extend(introduction.missing());
             }
-            let silent = introduction.missing();
-            for record in live.iter().filter(|record| silent.contains(&record.node)) {
-                let (node, name, address) = (record.node, &record.name, &record.address);
-                tracing::warn!(%node, name, address, "a node that lives by its row in the database does not answer: if it \
-                    goes on living, nothing goes between the two, and all have to name the same NATS servers");
-            }
+        }
+        // Others may be heard that hear nothing.
+        let _ = timeout_at(until, self.all_seen()).await;
+        silent.extend(self.bus.deaf());
+        for record in live.iter().filter(|record| silent.contains(&record.node)) {
+            let (node, name, address) = (record.node, &record.name, &record.address);
+            tracing::warn!(%node, name, address, "a node that lives by its row in the database does not answer: if it goes on \
+                living, nothing goes between the two, and all have to name the same NATS servers");
         }
         let others = live.iter().filter(|record| record.node != self.node).count();
         let cluster = data_encoding::HEXLOWER.encode(&self.cluster().id);
@@ -321,9 +325,11 @@ impl Among {
     /// Ends this life, once nobody is connected.
     pub(crate) async fn leave(&self) {
         // The end comes by the database, and may come before what was said last. Whoever has not seen that by then takes this
-        // node for one that died, and tells a gap.
-        self.bus.say_farewell();
-        let _ = timeout(SEEN_WITHIN, self.all_seen()).await;
+        // node for one that died, and tells a gap. One that is dead to them is heard by nobody.
+        if !self.dead.is_cancelled() {
+            self.bus.say_farewell();
+            let _ = timeout(SEEN_WITHIN, self.dead.run_until_cancelled(self.all_seen())).await;
+        }
         self.stop.cancel();
         self.tasks.close();
         self.tasks.wait().await;

@@ -69,6 +69,17 @@ async fn whoever_took_leave_is_neither_waited_for_nor_asked() {
     before.done().await;
 }
 
+/// One may be heard that hears nothing.
+#[tokio::test(start_paused = true)]
+async fn whoever_is_not_known_to_have_heard_anything_is_named() {
+    let (bus, _, _) = among_others();
+    bring(&bus, 1, &Item::News(InterestNews::Complete).encode().unwrap());
+    assert_eq!(bus.deaf(), [node(2)]);
+    let seen = Frame { from: node(2), to: node(1), content: Content::Seen(1) };
+    bus.arrived(&seen.encode().unwrap()).unwrap();
+    assert!(bus.deaf().is_empty() && bus.is_all_seen());
+}
+
 /// How often a farewell was sent.
 fn farewells(items: &[Item]) -> usize {
     items.iter().filter(|item| matches!(item, Item::News(InterestNews::Farewell))).count()
