@@ -17,5 +17,6 @@ mod order;
 mod parked;
 mod prices;
 mod repairs;
+mod standing;
 mod tails;
 mod world;
