@@ -51,6 +51,13 @@ async fn what_was_not_whole_yet_is_missed_with_all_of_its_parts() {
     assert_eq!(missed_after(&[(1, change()), (2, parts[0].clone()), (3, parts[1].clone())]), [2..=u64::MAX]);
 }
 
+/// What it made up for last goes out behind its farewell.
+#[tokio::test(start_paused = true)]
+async fn what_is_known_to_have_been_sent_behind_a_farewell_and_did_not_come_is_missed() {
+    assert_eq!(missed_after(&[(1, farewell()), (2, change())]), []);
+    assert_eq!(missed_after(&[(1, farewell()), (3, change())]), [2..=u64::MAX]);
+}
+
 /// Nobody is connected there any more, so nothing has to be known of it, and nothing more is said there.
 #[tokio::test(start_paused = true)]
 async fn whoever_took_leave_is_neither_waited_for_nor_asked() {
