@@ -21,7 +21,7 @@ use super::Fixture;
 use super::fixture::{NOW, Opened, World, created, entry, entry_at, key, new_admin, new_app, new_secret, not_created};
 use crate::crash::CrashPoint;
 
-pub(super) async fn made(world: &World, username: &str) -> Admin {
+pub(crate) async fn made(world: &World, username: &str) -> Admin {
     let admin = new_admin(world.account, username);
     assert_eq!(
         world.store.create_admin(admin.clone(), entry(Action::AdminCreated)).await.unwrap(),

@@ -187,9 +187,9 @@ pub(crate) mod postgres_nodes;
 mod postgres_opening;
 pub(crate) mod postgres_pooled;
 mod postgres_pooler;
-mod postgres_promotion;
+pub(crate) mod postgres_promotion;
 pub(crate) mod postgres_proxy;
-mod postgres_server;
+pub(crate) mod postgres_server;
 mod postgres_tls;
 mod postgres_unconfirmed;
 

@@ -35,15 +35,15 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(10);
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Two servers, of which one stands by, and the way to the one that is written to.
-pub(super) struct Servers {
-    pub(super) old: Server,
-    pub(super) new: Server,
+pub(crate) struct Servers {
+    pub(crate) old: Server,
+    pub(crate) new: Server,
     pub(super) pooler: Option<Pooler>,
 }
 
 impl Servers {
     /// None: the programs are not installed.
-    pub(super) fn start(pooled: bool) -> Option<Self> {
+    pub(crate) fn start(pooled: bool) -> Option<Self> {
         let mut old = Server::make("trust")?;
         old.start(&[]);
         let pooler = if pooled { Some(Pooler::to(&old.config())?) } else { None };
@@ -65,7 +65,7 @@ impl Servers {
     }
 
     /// Waits until the one that stands by has all that was committed. It hears of nothing more.
-    pub(super) async fn part(&self) {
+    pub(crate) async fn part(&self) {
         let (primary, standby) = (self.old.console().await, self.new.console().await);
         let end: String = primary.query_one("SELECT pg_current_wal_lsn()::text", &[]).await.unwrap().get(0);
         let has = format!("SELECT coalesce(pg_last_wal_replay_lsn() >= '{end}', false)");
@@ -77,7 +77,7 @@ impl Servers {
     }
 
     /// The one dies and the other takes its place.
-    pub(super) fn fail_over(&mut self) {
+    pub(crate) fn fail_over(&mut self) {
         self.old.crash();
         self.new.promote();
         if let Some(pooler) = &self.pooler {
@@ -92,7 +92,7 @@ fn both(one: &Server, other: &Server) -> Config {
     config
 }
 
-pub(super) async fn until(mut is: impl AsyncFnMut() -> bool) {
+pub(crate) async fn until(mut is: impl AsyncFnMut() -> bool) {
     let since = Instant::now();
     while !is().await {
         assert!(since.elapsed() < PATIENCE, "it did not come about");

@@ -40,13 +40,14 @@ impl Written {
     }
 }
 
-/// Writes what the journal holds and the server lacks.
+/// Writes what the journal holds and the server lacks, which has what was committed with changes up to `known`.
 pub(super) async fn write_again(
     connection: &Connection,
     journal: &Journal,
     settled: Settled,
+    known: i64,
 ) -> Result<Written, Failure> {
-    let Again { deeds, redeemed, forgotten } = journal.begin_again(settled.head);
+    let Again { deeds, redeemed, forgotten } = journal.lacking(known);
     let mut written = Written { forgotten, ..Written::default() };
     for part in redeemed.chunks(REDEMPTIONS) {
         written.tokens += in_transaction(connection, settled, Part::Redeemed(part)).await?;
@@ -55,7 +56,7 @@ pub(super) async fn write_again(
         written.deeds += in_transaction(connection, settled, Part::Deeds(part)).await?;
     }
     let head = one(connection, "SELECT head FROM respoked.feed", &[], only::<i64>).await?;
-    journal.note_again(settled.head, head.unwrap_or(settled.head));
+    journal.note_again(known, head.unwrap_or(settled.head));
     Ok(written)
 }
 

@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::driver::{Closing, Driver};
 use super::failure::Failure;
-use super::journal::{Deed, Redeemed, Taken};
+use super::journal::{Deed, Redeemed, Taken, is_between};
 use super::lineage::{ASK, ASK_SERVER, Confirmed, Line, SESSION_COLUMN, Told, session_in};
 use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]
@@ -294,7 +294,14 @@ impl Connection {
             return self.batch(&beginning(locks, self.statement_time())).await;
         };
         self.taken.lock().clear();
-        self.era.store(line.journal.era(), Ordering::Relaxed);
+        let era = line.journal.era();
+        if is_between(era) {
+            self.give_up();
+            return Err(Failure::lost(
+                "the database was promoted, and what was ended lately is being ended there again",
+            ));
+        }
+        self.era.store(era, Ordering::Relaxed);
         let confirming = line.confirming();
         self.begun(locks, self.statement_time(), |told| line.may_write(told)).await?;
         self.note_confirmed(confirming);
@@ -445,7 +452,13 @@ impl Connection {
             return Err(Failure::Failed);
         }
         self.driver.is_committing.store(true, Ordering::Relaxed);
+        let unanswered = Unanswered(self);
         let committed = self.answered(self.patience.commit, self.client.batch_execute("COMMIT")).await;
+        if committed.as_ref().map_or_else(Failure::rolls_a_commit_back, |()| true) {
+            unanswered.is_answered();
+        } else {
+            drop(unanswered);
+        }
         if !committed.as_ref().is_err_and(Failure::is_a_loss) {
             self.driver.is_committing.store(false, Ordering::Relaxed);
         }
@@ -500,6 +513,27 @@ impl Connection {
             Ok(_) | Err(_) => {}
         }
         answered
+    }
+}
+
+/// A commit of which nobody knows what came. Dropped, what its transaction takes away is kept: it may be committed all the same, and
+/// whoever repeats it is then told that it is over already.
+struct Unanswered<'a>(&'a Connection);
+
+impl Unanswered<'_> {
+    fn is_answered(self) {
+        std::mem::forget(self);
+    }
+}
+
+impl Drop for Unanswered<'_> {
+    fn drop(&mut self) {
+        let era = self.0.era.load(Ordering::Relaxed);
+        if let Some(line) = &self.0.line
+            && era != UNKEPT
+        {
+            line.journal.keep_in_doubt(&mut self.0.taken.lock(), era);
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What this process has taken away lately, so that it can do so again on a server that was promoted without having heard of it.
 //!
-//! Invariant: what is here was committed. What was committed on a server that was left behind meanwhile is not here, and whoever
-//! asked for it is told that it is in doubt.
+//! Invariant: what is here was committed, or is in doubt: then nobody says that it was not, and whoever repeats it may be told that
+//! it is over. What was committed on a server that was left behind meanwhile is told as in doubt.
+//! Invariant: changes are compared by their numbers within one history alone. Two servers that were promoted, one without
+//! knowing of the other, give the same numbers to different changes.
 //!
 //! It is bounded by age and by what it takes in memory: 3 MiB of redemptions and 8 MiB of all else.
 
@@ -183,7 +185,7 @@ impl Taken {
 #[derive(Default)]
 pub(super) struct Journal {
     kept: Mutex<Kept>,
-    /// How often it was begun to write all of it again.
+    /// How often it was begun, or ended, to write again what a server lacks. It is odd in between.
     era: AtomicU64,
 }
 
@@ -197,18 +199,30 @@ struct Kept {
 
 struct Entry {
     since: Instant,
-    /// The change that it was committed with. None: it was none, or with none.
-    change: Option<i64>,
+    /// The era that its transaction began in.
+    era: u64,
+    /// The change that it was committed with, or [`NO_CHANGE`].
+    change: i64,
     deed: Deed,
 }
+
+impl Entry {
+    /// Whether it was kept behind one that it came before: the answer to its commit was long in coming, or never came.
+    const fn comes_before(&self, other: &Self) -> bool {
+        self.era < other.era || (self.era == other.era && self.change < other.change && other.change != NO_CHANGE)
+    }
+}
+
+/// In place of the number of a change: it was none, or was committed with none. Any server may lack it.
+const NO_CHANGE: i64 = i64::MAX;
 
 /// What there was no room for, though it was not old.
 #[derive(Default)]
 struct Fallen {
     count: u64,
     last: Option<Instant>,
-    /// The newest change of these.
-    change: Option<i64>,
+    /// The newest change of these, or [`NO_CHANGE`].
+    change: i64,
 }
 
 /// What is to be written again.
@@ -227,53 +241,84 @@ impl Journal {
     }
 
     /// Keeps what a transaction of `era` took away, which was committed, and leaves it empty. False: the server that it was
-    /// committed on was left behind meanwhile.
+    /// committed on is left behind, or was meanwhile.
     pub(super) fn keep(&self, taken: &mut Taken, era: u64) -> bool {
+        let goes_on = || self.era() == era && !is_between(era);
         if taken.is_empty() {
-            return self.era() == era;
+            return goes_on();
         }
         let mut kept = self.kept.lock();
-        if self.era() != era {
-            return false;
-        }
-        let now = Instant::now();
-        let change = taken.change;
-        for deed in taken.deeds.drain(..) {
-            kept.bytes += deed.bytes();
-            kept.deeds.push_back(Entry { since: now, change, deed });
-        }
-        kept.redeemed.extend(taken.redeemed.drain(..).map(|redeemed| (now, redeemed)));
-        kept.forget(now);
-        true
+        kept.take(taken, era);
+        goes_on()
     }
 
-    /// Begins another era, and returns what a server may lack whose newest change is `head`.
-    pub(super) fn begin_again(&self, head: i64) -> Again {
-        let mut kept = self.kept.lock();
+    /// Keeps what a transaction of `era` took away of whose commit nobody knows what came, and leaves it empty.
+    pub(super) fn keep_in_doubt(&self, taken: &mut Taken, era: u64) {
+        if !taken.is_empty() {
+            self.kept.lock().take(taken, era);
+        }
+    }
+
+    /// Begins to write again what a server lacks. Until that is over, nothing is confirmed.
+    pub(super) fn begin_again(&self) -> Between<'_> {
+        let _kept = self.kept.lock();
         self.era.fetch_add(1, Ordering::AcqRel);
+        Between(self)
+    }
+
+    /// What a server may lack that has what was committed with changes up to `known`.
+    pub(super) fn lacking(&self, known: i64) -> Again {
+        let mut kept = self.kept.lock();
         let now = Instant::now();
         kept.forget(now);
-        let lacks = |change: Option<i64>| change.is_none_or(|change| change > head);
-        let deeds = kept.deeds.iter().filter(|entry| lacks(entry.change)).map(|entry| entry.deed.clone()).collect();
+        let deeds = kept.deeds.iter().filter(|entry| entry.change > known).map(|entry| entry.deed.clone()).collect();
         let fallen = &kept.fallen;
         let recent = fallen.last.is_some_and(|last| now.duration_since(last) < KEPT);
-        let forgotten = if recent && lacks(fallen.change) { fallen.count } else { 0 };
+        let forgotten = if recent && fallen.change > known { fallen.count } else { 0 };
         Again { deeds, redeemed: kept.redeemed.iter().map(|(_, redeemed)| *redeemed).collect(), forgotten }
     }
 
-    /// Notes that all of it was written again with change `number`, on a server whose newest change had been `head`.
-    pub(super) fn note_again(&self, head: i64, number: i64) {
+    /// Notes that all of it was written again with change `number`, on a server that has changes up to `known`.
+    pub(super) fn note_again(&self, known: i64, number: i64) {
         let mut kept = self.kept.lock();
         for entry in &mut kept.deeds {
-            if entry.change.is_some_and(|change| change > head) {
-                entry.change = Some(number);
+            if entry.change > known && entry.change != NO_CHANGE {
+                entry.change = number;
             }
         }
         kept.fallen = Fallen::default();
     }
 }
 
+/// Whether a server's place was being taken in this era.
+pub(super) const fn is_between(era: u64) -> bool {
+    era % 2 == 1
+}
+
+/// What is lacking is written again until this is dropped.
+pub(super) struct Between<'a>(&'a Journal);
+
+impl Drop for Between<'_> {
+    fn drop(&mut self) {
+        self.0.era.fetch_add(1, Ordering::AcqRel);
+    }
+}
+
 impl Kept {
+    /// Takes what a transaction took away, each behind what came before it.
+    fn take(&mut self, taken: &mut Taken, era: u64) {
+        let now = Instant::now();
+        let change = taken.change.unwrap_or(NO_CHANGE);
+        for deed in taken.deeds.drain(..) {
+            self.bytes += deed.bytes();
+            let entry = Entry { since: now, era, change, deed };
+            let later = self.deeds.iter().rev().take_while(|other| entry.comes_before(other)).count();
+            self.deeds.insert(self.deeds.len() - later, entry);
+        }
+        self.redeemed.extend(taken.redeemed.drain(..).map(|redeemed| (now, redeemed)));
+        self.forget(now);
+    }
+
     /// Forgets what is old, and what there is no room for.
     fn forget(&mut self, now: Instant) {
         let is_old = |since: Instant| now.duration_since(since) >= KEPT;
@@ -316,16 +361,47 @@ mod tests {
         tokio::time::advance(KEPT / 2).await;
         assert!(journal.keep(&mut taken(6, 60), 0));
         assert!(journal.keep(&mut Taken { change: None, ..taken(0, 70) }, 0));
-        assert_eq!(steps(&journal.begin_again(4)), [50, 60, 70]);
-        assert_eq!(steps(&journal.begin_again(5)), [60, 70], "the server has the change");
-        assert!(!journal.keep(&mut taken(7, 80), 0), "it was committed on a server that was left behind");
-        assert!(!journal.keep(&mut Taken::default(), 0), "whatever it is");
-        assert_eq!(journal.era(), 2);
+        assert_eq!(steps(&journal.lacking(4)), [50, 60, 70]);
+        assert_eq!(steps(&journal.lacking(5)), [60, 70], "the server has the change");
         tokio::time::advance(KEPT / 2).await;
-        assert_eq!(steps(&journal.begin_again(4)), [60, 70]);
+        assert_eq!(steps(&journal.lacking(4)), [60, 70]);
         journal.note_again(5, 9);
-        assert_eq!(steps(&journal.begin_again(8)), [60, 70], "it was written again with a later change");
-        assert_eq!(steps(&journal.begin_again(9)), [70]);
+        assert_eq!(steps(&journal.lacking(8)), [60, 70], "it was written again with a later change");
+        assert_eq!(steps(&journal.lacking(9)), [70]);
+    }
+
+    #[test]
+    fn nothing_is_confirmed_while_a_servers_place_is_taken_nor_what_was_begun_before() {
+        let journal = Journal::default();
+        assert!(journal.keep(&mut Taken::default(), 0));
+        let between = journal.begin_again();
+        assert!(is_between(journal.era()));
+        for (era, change) in [(0, 7), (1, 8)] {
+            assert!(!journal.keep(&mut taken(change, 80), era), "it was committed on a server that is left behind");
+            assert!(!journal.keep(&mut Taken::default(), era), "whatever it is");
+        }
+        drop(between);
+        for era in [0, 1] {
+            assert!(!journal.keep(&mut taken(9, 90), era));
+        }
+        assert!(journal.keep(&mut taken(9, 90), 2) && journal.era() == 2);
+        assert_eq!(steps(&journal.lacking(6)).len(), 5, "if nothing came of that, the server before goes on with it");
+    }
+
+    #[test]
+    fn what_is_in_doubt_is_written_again_in_the_place_that_it_has_among_the_others() {
+        let journal = Journal::default();
+        assert!(journal.keep(&mut taken(4, 40), 0));
+        assert!(journal.keep(&mut taken(6, 60), 0));
+        assert!(journal.keep(&mut taken(7, 70), 0));
+        journal.keep_in_doubt(&mut taken(5, 50), 0);
+        assert_eq!(steps(&journal.lacking(3)), [40, 50, 60, 70], "what was done behind it has the last word");
+        drop(journal.begin_again());
+        assert!(journal.keep(&mut taken(1, 80), 2));
+        journal.keep_in_doubt(&mut taken(9, 90), 0);
+        assert_eq!(steps(&journal.lacking(0)), [40, 50, 60, 70, 90, 80], "on the server before that");
+        assert!(journal.keep(&mut Taken { change: None, ..taken(0, 99) }, 2));
+        assert_eq!(steps(&journal.lacking(100)), [99]);
     }
 
     #[tokio::test(start_paused = true)]
@@ -338,15 +414,15 @@ mod tests {
             let redeemed = Redeemed { number, session: number, at: 0 };
             assert!(journal.keep(&mut Taken { redeemed: vec![redeemed; 2], ..taken(number, number) }, 0));
         }
-        let again = journal.begin_again(-1);
+        let again = journal.lacking(-1);
         assert_eq!(
             (again.deeds.len(), again.redeemed.len(), again.forgotten),
             (fit, REDEMPTIONS_MAX.min(2 * (fit + 3)), 3)
         );
-        assert_eq!(journal.begin_again(2).forgotten, 0, "the server has those");
-        assert_eq!(journal.begin_again(1).forgotten, 3);
+        assert_eq!(journal.lacking(2).forgotten, 0, "the server has those");
+        assert_eq!(journal.lacking(1).forgotten, 3);
         tokio::time::advance(KEPT).await;
-        let again = journal.begin_again(-1);
+        let again = journal.lacking(-1);
         assert_eq!((again.deeds.len(), again.redeemed.len(), again.forgotten), (0, 0, 0));
         assert_eq!(journal.kept.lock().bytes, 0);
     }

@@ -29,6 +29,7 @@ mod feed;
 mod feed_rows;
 mod figures;
 mod first_run;
+mod histories;
 #[cfg(test)]
 mod hub_tests;
 mod journal;
@@ -53,6 +54,8 @@ mod own_thread;
 #[cfg(test)]
 pub(crate) mod plans;
 mod pool;
+#[cfg(test)]
+mod promotion_tests;
 mod push_tokens;
 mod removal;
 mod retention;

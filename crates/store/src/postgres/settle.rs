@@ -16,6 +16,7 @@ use super::again::{Written, write_again};
 use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
+use super::histories::{Histories, KEY as HISTORIES};
 use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGER, Settled, Standing};
 use super::migrations::{meta, set_meta};
 use super::node_lives;
@@ -71,7 +72,12 @@ pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Fa
         Standing::Same | Standing::Promoted => {}
     }
     let settled = settle(connection, told.lineage, false, &*line.chance, &line.given).await?;
-    let written = write_again(connection, &line.journal, settled).await?;
+    let histories = Histories::from_bytes(&meta(connection, HISTORIES).await?.unwrap_or_default());
+    // Nothing may be left out where that is not told.
+    let common = histories.common_head(known, settled).unwrap_or(i64::MIN);
+    // Until this goes on, nothing more is confirmed that is committed on the server before: it may be alive.
+    let between = line.journal.begin_again();
+    let written = write_again(connection, &line.journal, settled, common).await?;
     if !written.is_nothing() {
         tell(connection, line, settled, &written).await?;
     }
@@ -86,6 +92,7 @@ pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Fa
     );
     line.go_on(settled);
     connection.note_confirmed(line.confirming());
+    drop(between);
     Ok(())
 }
 
@@ -152,6 +159,8 @@ async fn settle(
         }
     };
     let settled = Settled { lineage: seen, draw, head, gap };
+    let histories = Histories::from_bytes(&meta(connection, HISTORIES).await?.unwrap_or_default());
+    set_meta(connection, HISTORIES, &histories.followed_by(known, settled).to_bytes()).await?;
     set_meta(connection, KEY, &settled.to_bytes()).await?;
     connection.commit().await?;
     Ok(settled)
