@@ -9,17 +9,20 @@
 //! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and run again in halves, and so on.
 //! Invariant: an operation that another transaction keeps waiting waits aside (`writer/held.rs`), and the others of its batch do not.
 //! Invariant: a task whose commit is not answered takes nothing that another one can take (`writer/stuck.rs`).
+//! Invariant: a task goes on behind a batch that panics. Without it what waits would wait in vain.
 //! Invariant: an operation that waited too long before it was begun is not run. One whose connection is lost is followed by
 //! nobody of its batch: they would each wait as long.
 
 mod held;
 mod stuck;
 
+use std::panic::AssertUnwindSafe;
 use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use respoke_core::chance::Chance;
 use respoke_core::ports::StoreError;
@@ -151,7 +154,9 @@ impl<W: Work> Writer<W> {
         }
         drop(queue);
         // Whoever ran it ended before it said what came of it.
-        answered.await.map_err(|_| StoreError::InDoubt("the store's writer ended".into()))?
+        answered
+            .await
+            .map_err(|_| StoreError::InDoubt("what was to write it ended before it said what came of it".into()))?
     }
 
     /// Takes nothing any more.
@@ -194,24 +199,36 @@ struct Worker<W: Work> {
 impl<W: Work> Worker<W> {
     async fn work(mut self) {
         while let Some((batch, turn)) = self.next_batch().await {
-            // Whoever comes while there is no server is not kept waiting for it.
-            if self.is_cut_off {
-                drop(turn);
-                if let Err(failure) = self.connect().await {
-                    refuse(batch, Undone::NothingWritten(failure));
-                    self.rest().await;
-                    continue;
+            // Whoever waits for one of a batch that panics hears that it is in doubt.
+            if AssertUnwindSafe(self.write(batch, turn)).catch_unwind().await.is_err() {
+                // What it said and where is in the log already.
+                tracing::error!("a batch panicked: its connection is given up, and what waits behind it is written");
+                if let Some(connection) = &self.connection {
+                    connection.give_up();
                 }
-                self.commit(batch).await;
-            } else {
-                self.commit_in_turn(batch, turn).await;
+                self.rest().await;
             }
-            self.is_cut_off = self.connection.is_none();
             self.put_broken_aside();
             if self.start.crash.is_to_come() {
                 return;
             }
         }
+    }
+
+    /// Runs a batch and answers it. Whoever comes while there is no server is not kept waiting for it.
+    async fn write(&mut self, batch: Vec<Job<W>>, turn: Option<Turn<W>>) {
+        if self.is_cut_off {
+            drop(turn);
+            if let Err(failure) = self.connect().await {
+                refuse(batch, Undone::NothingWritten(failure));
+                self.rest().await;
+                return;
+            }
+            self.commit(batch).await;
+        } else {
+            self.commit_in_turn(batch, turn).await;
+        }
+        self.is_cut_off = self.connection.is_none();
     }
 
     /// What waits, without those who waited too long, and the turn to take it. None: nothing will come any more.

@@ -251,3 +251,20 @@ async fn a_full_queue_refuses_within_its_time_and_whoever_goes_away_leaves_no_pl
     assert_eq!(first.join_all().await.len(), 1);
     assert!(matches!(fixture.writer.done(4).await, Err(StoreError::Unavailable(_))));
 }
+
+#[tokio::test]
+async fn a_batch_that_panics_is_in_doubt_and_its_writer_goes_on() {
+    let fixture = Fixture::new(1, LONG, Duration::ZERO, |numbers, _| {
+        assert!(*numbers[0] != 0, "this panics");
+        None
+    })
+    .await;
+    fixture.echo.going_on.add_permits(4);
+    for number in [0, 1, 0, 2] {
+        let said = tokio::time::timeout(LONG, fixture.writer.done(number)).await.unwrap();
+        match number {
+            0 => assert!(matches!(said, Err(StoreError::InDoubt(_))), "{said:?}"),
+            _ => assert_eq!(said.unwrap(), number),
+        }
+    }
+}
