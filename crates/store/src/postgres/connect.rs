@@ -101,8 +101,9 @@ pub(super) const BEGINNING: &[Keepable] =
 /// What every transaction locks together with all others. Nobody ever has it alone.
 pub(super) const UNDER_WAY: i64 = i64::from_be_bytes(*b"underway");
 
-/// How long an answer to a statement is waited for that may touch all rows of a table.
-const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
+/// How long an answer to a statement is waited for that may touch all rows of a table. A table of some ten million rows takes minutes;
+/// who gives up earlier begins anew, and is never done.
+const LONG_ANSWER_TIMEOUT: Duration = Duration::from_secs(1800);
 /// The era of transactions that no journal keeps.
 const UNKEPT: u64 = u64::MAX;
 

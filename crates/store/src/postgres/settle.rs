@@ -227,3 +227,42 @@ async fn audit(connection: &Connection, object: String, chance: &dyn Chance) -> 
      database_promotions = unnoticed takes it all the same (docs/postgres.md)"
 )]
 struct Untold(#[source] tokio_postgres::Error);
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use tokio::time::Instant;
+    use tokio_util::task::TaskTracker;
+
+    use crate::contract::postgres::{Postgres, there_is_a_server};
+    use crate::postgres::connect::Patience;
+    use crate::postgres::connector::Connector;
+    use crate::postgres::failure::Failure;
+
+    /// Else it would begin anew each time, and never be done.
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_touches_all_rows_of_a_table_is_waited_for_long_and_not_for_ever() {
+        if !there_is_a_server() {
+            return;
+        }
+        let fixture = Postgres::default();
+        let config = fixture.config();
+        let waiting = async {
+            let connector = Connector::new(config, None, Patience::default(), TaskTracker::new());
+            let connection = connector.connect().await.unwrap();
+            tokio::time::pause();
+            let since = Instant::now();
+            let answered = connection.execute_patiently("SELECT pg_sleep(30)", &[]).await;
+            assert!(matches!(answered, Err(Failure::Unanswered)), "{answered:?}");
+            since.elapsed()
+        };
+        // Time passes by itself where nothing else is done.
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let waited = tokio::task::block_in_place(|| {
+            std::thread::scope(|scope| scope.spawn(|| runtime.block_on(waiting)).join())
+        });
+        let (waited, minute) = (waited.unwrap(), Duration::from_secs(60));
+        assert!(waited >= 20 * minute && waited < 90 * minute, "{waited:?}");
+    }
+}
