@@ -128,15 +128,9 @@ impl Hanging {
         const WAITING: &str = "SELECT count(*) FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = 'COMMIT'";
         let waiting = async || -> i64 { self.console.query_one(WAITING, &[]).await.unwrap().get(0) };
         self.set("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
-        // Who commits may not know it yet.
+        // Who commits may not know it yet. One after the other, so that nobody else comes to wait later.
         let probe = self.world.on(self.store.clone());
-        let mut probes = JoinSet::new();
-        until(async || {
-            let probe = probe.clone();
-            probes.spawn(async move { drop(probe.store.audit(entry(Action::AppUpdated)).await) });
-            waiting().await > 0
-        })
-        .await;
+        until(async || probe.store.audit(entry(Action::AppUpdated)).await.is_err()).await;
         if left {
             let before = waiting().await;
             tokio::select! {
@@ -148,7 +142,6 @@ impl Hanging {
             assert!(matches!(said, Err(StoreError::InDoubt(_))), "{said:?}");
         }
         self.set("ALTER SYSTEM RESET synchronous_standby_names").await;
-        probes.join_all().await;
         until(async || waiting().await == 0).await;
         let mut said = None;
         until(async || {
