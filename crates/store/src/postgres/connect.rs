@@ -15,10 +15,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Statement};
-use uuid::Uuid;
 
+use super::bind::values;
 use super::driver::{Closing, Driver};
 use super::failure::Failure;
 use super::journal::{Deed, Redeemed, Taken, is_between};
@@ -26,6 +26,8 @@ use super::lineage::{ASK, ASK_SERVER, Confirmed, Line, SESSION_COLUMN, Told, ses
 use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]
 use super::plans;
+
+pub(super) use super::bind::{Param, params};
 
 /// How long the server is waited for. Tests wait less.
 #[derive(Clone, Copy, Debug)]
@@ -113,9 +115,6 @@ fn beginning(locks: &str, statement: Duration) -> String {
     let settle = SETTLE.replace("$1", &millis).replace("$2", &UNDER_WAY.to_string());
     format!("{BEGIN}; {settle}; {locks}")
 }
-
-/// A value of a statement, with its type: the server is not asked for it.
-pub(super) type Param<'a> = (&'a (dyn ToSql + Sync), Type);
 
 /// A connection. Whoever drops it ends it, and with it what was not committed on it.
 pub(super) struct Connection {
@@ -537,60 +536,3 @@ impl Drop for Unanswered<'_> {
         }
     }
 }
-
-/// The values of a statement that the server keeps, and so knows the types of.
-fn values<'a>(params: &[Param<'a>]) -> Vec<&'a (dyn ToSql + Sync)> {
-    params.iter().map(|(value, _)| *value).collect()
-}
-
-/// What can be bound to a statement, and as which type.
-pub(super) trait Bind: ToSql + Sync {
-    const TYPE: Type;
-}
-
-/// What arrays of can be bound.
-pub(super) trait Element: ToSql + Sync {
-    const ARRAY: Type;
-}
-
-macro_rules! bind {
-    ($($type:ty: $one:ident $many:ident)*) => {$(
-        impl Bind for $type {
-            const TYPE: Type = Type::$one;
-        }
-
-        impl Element for $type {
-            const ARRAY: Type = Type::$many;
-        }
-    )*};
-}
-bind! {
-    i64: INT8 INT8_ARRAY
-    bool: BOOL BOOL_ARRAY
-    Uuid: UUID UUID_ARRAY
-    String: TEXT TEXT_ARRAY
-    &str: TEXT TEXT_ARRAY
-    &[u8]: BYTEA BYTEA_ARRAY
-}
-
-impl<T: Bind> Bind for Option<T> {
-    const TYPE: Type = T::TYPE;
-}
-
-impl<T: Element> Element for Option<T> {
-    const ARRAY: Type = T::ARRAY;
-}
-
-impl<T: Element> Bind for Vec<T> {
-    const TYPE: Type = T::ARRAY;
-}
-
-pub(super) fn bound<T: Bind>(value: &T) -> Param<'_> {
-    (value, T::TYPE)
-}
-
-/// The values of a statement, in order.
-macro_rules! params {
-    ($($value:expr),* $(,)?) => { &[$($crate::postgres::connect::bound(&$value)),*] };
-}
-pub(super) use params;

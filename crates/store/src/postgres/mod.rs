@@ -12,6 +12,7 @@ mod apps;
 mod audit;
 mod audit_rows;
 mod beat;
+mod bind;
 mod call_reports;
 mod carrier;
 mod connect;
