@@ -101,7 +101,7 @@ mod tests {
         let (took, read) = closed_beside(true, |mut client| async move {
             for _ in 0..3 {
                 tokio::time::sleep(PAUSE_MAX / 2).await;
-                client.write_all(&[0; 300_000]).await.unwrap();
+                client.write_all(&vec![0; 300_000]).await.unwrap();
             }
             let (mut said, mut client) = (Vec::new(), client);
             client.read_to_end(&mut said).await.unwrap();
@@ -127,7 +127,7 @@ mod tests {
         assert_eq!(took, LINGER_MAX);
         assert!((19..=21).contains(&read), "{read}");
         let fast =
-            closed_beside(true, |mut client| async move { while client.write_all(&[0; 65_536]).await.is_ok() {} });
+            closed_beside(true, |mut client| async move { while client.write_all(&vec![0; 65_536]).await.is_ok() {} });
         let (took, read) = fast.await;
         assert!(
             took < PAUSE_MAX && (DISCARDED_LEN_MAX..DISCARDED_LEN_MAX + READ_LEN).contains(&read),
@@ -143,7 +143,7 @@ mod tests {
         });
         assert_eq!(silent.await, (Duration::ZERO, 0));
         let (mut server, mut client) = tokio::io::duplex(1 << 20);
-        client.write_all(&[0; 100_000]).await.unwrap();
+        client.write_all(&vec![0; 100_000]).await.unwrap();
         drop(client);
         let mut lingering = Lingering::default();
         poll_fn(|context| lingering.poll_close(&mut server, context, false)).await.unwrap();

@@ -3,6 +3,7 @@
 
 use bytes::Bytes;
 use respoke_core::ports::{Carrier as _, Incarnation, Node, NodeId, SessionStore as _};
+use tokio::sync::mpsc;
 use tokio_postgres::{Client, NoTls};
 
 use super::fixture::World;
@@ -49,10 +50,11 @@ async fn a_server_that_was_left_behind_is_not_read_from_while_connections_to_it_
     assert!(found.is_some(), "it was read where the database does not go on");
 }
 
-fn carrier(options: CarrierOptions, id: u32) -> (PostgresCarrier, tokio::sync::mpsc::UnboundedReceiver<Vec<u8>>) {
+fn carrier(options: CarrierOptions, id: u32) -> (PostgresCarrier, mpsc::Receiver<Vec<u8>>) {
     let carrier = PostgresCarrier::open(options, Node { id: NodeId(id), incarnation: Incarnation(1) }).unwrap();
-    let (bring, came) = tokio::sync::mpsc::unbounded_channel();
-    carrier.attach(move |frame| drop(bring.send(frame.to_vec())));
+    let (bring, came) = mpsc::channel(1);
+    // The first is enough.
+    carrier.attach(move |frame| drop(bring.try_send(frame.to_vec())));
     carrier.nodes_are(&[1, 2].map(|id| Node { id: NodeId(id), incarnation: Incarnation(1) }));
     (carrier, came)
 }

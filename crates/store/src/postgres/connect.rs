@@ -455,7 +455,7 @@ impl Connection {
         let unanswered = Unanswered(self);
         let committed = self.answered(self.patience.commit, self.client.batch_execute("COMMIT")).await;
         if committed.as_ref().map_or_else(Failure::rolls_a_commit_back, |()| true) {
-            unanswered.is_answered();
+            unanswered.forget();
         } else {
             drop(unanswered);
         }
@@ -521,7 +521,7 @@ impl Connection {
 struct Unanswered<'a>(&'a Connection);
 
 impl Unanswered<'_> {
-    fn is_answered(self) {
+    fn forget(self) {
         std::mem::forget(self);
     }
 }
