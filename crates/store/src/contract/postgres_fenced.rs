@@ -14,9 +14,14 @@ use crate::{CarrierOptions, PostgresCarrier, PostgresOptions};
 
 /// Lets nobody in any more who is not in yet.
 async fn fence(server: &Server, console: &Client) {
-    server.write("data/pg_hba.conf", "host all all 127.0.0.1/32 reject\n");
+    lets_in(server, console, false).await;
+}
+
+async fn lets_in(server: &Server, console: &Client, lets: bool) {
+    let how = if lets { "trust" } else { "reject" };
+    server.write("data/pg_hba.conf", &format!("host all all 127.0.0.1/32 {how}\n"));
     console.batch_execute("SELECT pg_reload_conf()").await.unwrap();
-    until(async || server.config().connect(NoTls).await.is_err()).await;
+    until(async || server.config().connect(NoTls).await.is_ok() == lets).await;
 }
 
 /// Ends connections of a store there, of which the last statement began with this.
@@ -67,7 +72,8 @@ async fn what_nodes_tell_each_other_is_carried_where_the_database_goes_on() {
     let Some(servers) = Servers::start(false) else { return };
     let store = servers.store().await;
     let world = World::new(store.clone()).await;
-    let options = |moves| CarrierOptions { database: PostgresOptions::of(servers.both()), direct: None, moves };
+    let by = |config, moves| CarrierOptions { database: PostgresOptions::of(config), direct: None, moves };
+    let options = |moves| by(servers.both(), moves);
     let (one, mut came_to_one) = carrier(options(store.moves()), 1);
     until(async || one.figures().connections >= 2).await;
     servers.part().await;
@@ -87,4 +93,14 @@ async fn what_nodes_tell_each_other_is_carried_where_the_database_goes_on() {
     .await;
     assert_eq!(came_to_one.recv().await.unwrap(), b"to the one");
     assert_eq!(came_to_other.recv().await.unwrap(), b"to the other");
+
+    // Nobody carries on the old one either where that alone lets people in again. Who comes later and does not know it comes in.
+    lets_in(&servers.old, &console, true).await;
+    let (behind, _) = carrier(by(servers.old.config(), store.moves()), 3);
+    for id in 4..8 {
+        let (unknowing, _) = carrier(by(servers.old.config(), None), id);
+        until(async || unknowing.figures().connections >= 2).await;
+        unknowing.close().await;
+    }
+    assert_eq!(behind.figures().connections, 0);
 }

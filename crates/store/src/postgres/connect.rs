@@ -226,7 +226,9 @@ impl Connection {
         }
         for Keepable { sql, types } in due {
             #[cfg(test)]
-            plans::check_kept(&self.client, sql, types).await;
+            if self.is_looked_at {
+                plans::check_kept(&self.client, sql, types).await;
+            }
             let prepared = self.answered(self.patience.answer, self.client.prepare_typed(sql, types)).await;
             self.session.keep(sql, prepared.map_err(|failure| self.session.elsewhere(failure))?);
         }

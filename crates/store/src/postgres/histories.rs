@@ -39,8 +39,18 @@ impl Histories {
         self
     }
 
-    /// The newest change of `known` that `settled` has too. None: that is not told.
-    pub(super) fn common_head(&self, known: Settled, settled: Settled) -> Option<i64> {
+    /// The newest change of `known` that `settled` is sure to have too.
+    pub(super) fn shared(&self, known: Settled, settled: Settled) -> i64 {
+        match self.common_head(known, settled) {
+            Some(head) => head,
+            // A program settled there that keeps no histories. Nobody was promoted in between.
+            None if settled.lineage.timeline == known.lineage.timeline + 1 => settled.head,
+            None => i64::MIN,
+        }
+    }
+
+    /// The same. None: that is not told.
+    fn common_head(&self, known: Settled, settled: Settled) -> Option<i64> {
         let (newest, _) = self.0.last()?;
         let nth = self.0.iter().position(|(draw, _)| *draw == known.draw)?;
         if *newest != settled.draw {
@@ -79,6 +89,15 @@ mod tests {
         let histories = Histories::default().followed_by(None, one).followed_by(Some(two), three);
         assert_eq!(histories.common_head(one, three), None);
         assert_eq!(histories.common_head(two, three), Some(9));
+    }
+
+    #[test]
+    fn what_is_shared_with_the_next_one_is_known_though_it_kept_no_history() {
+        let [one, two, three] = [settled(1, 0), settled(2, 4), settled(3, 9)];
+        let untold = Histories::default().followed_by(None, one);
+        assert_eq!(untold.shared(one, two), 4);
+        assert_eq!(untold.shared(one, three), i64::MIN, "the one in between may have had less");
+        assert_eq!(untold.followed_by(Some(one), two).shared(one, two), 4);
     }
 
     #[test]

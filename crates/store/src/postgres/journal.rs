@@ -195,6 +195,8 @@ struct Kept {
     bytes: usize,
     redeemed: VecDeque<(Instant, Redeemed)>,
     fallen: Fallen,
+    /// Since when nothing gets older: a server takes another's place, which may take long.
+    still_since: Option<Instant>,
 }
 
 struct Entry {
@@ -213,7 +215,8 @@ impl Entry {
     }
 }
 
-/// In place of the number of a change: it was none, or was committed with none. Any server may lack it.
+/// In place of the number of a change: it was none, or was committed with none, or in another history than the present one. Any server
+/// may lack it.
 const NO_CHANGE: i64 = i64::MAX;
 
 /// What there was no room for, though it was not old.
@@ -248,15 +251,21 @@ impl Journal {
             return goes_on();
         }
         let mut kept = self.kept.lock();
-        kept.take(taken, era);
+        kept.take(taken, era, self.era());
         goes_on()
     }
 
     /// Keeps what a transaction of `era` took away of whose commit nobody knows what came, and leaves it empty.
     pub(super) fn keep_in_doubt(&self, taken: &mut Taken, era: u64) {
         if !taken.is_empty() {
-            self.kept.lock().take(taken, era);
+            let mut kept = self.kept.lock();
+            kept.take(taken, era, self.era());
         }
+    }
+
+    /// Has nothing get older until [what is lacking is written](Self::note_again).
+    pub(super) fn stand_still(&self) {
+        self.kept.lock().still_since.get_or_insert_with(Instant::now);
     }
 
     /// Begins to write again what a server lacks. Until that is over, nothing is confirmed.
@@ -269,11 +278,10 @@ impl Journal {
     /// What a server may lack that has what was committed with changes up to `known`.
     pub(super) fn lacking(&self, known: i64) -> Again {
         let mut kept = self.kept.lock();
-        let now = Instant::now();
-        kept.forget(now);
+        let now = kept.forget(Instant::now());
         let deeds = kept.deeds.iter().filter(|entry| entry.change > known).map(|entry| entry.deed.clone()).collect();
         let fallen = &kept.fallen;
-        let recent = fallen.last.is_some_and(|last| now.duration_since(last) < KEPT);
+        let recent = fallen.last.is_some_and(|last| now.saturating_duration_since(last) < KEPT);
         let forgotten = if recent && fallen.change > known { fallen.count } else { 0 };
         Again { deeds, redeemed: kept.redeemed.iter().map(|(_, redeemed)| *redeemed).collect(), forgotten }
     }
@@ -287,6 +295,7 @@ impl Journal {
             }
         }
         kept.fallen = Fallen::default();
+        kept.still_since = None;
     }
 }
 
@@ -306,9 +315,9 @@ impl Drop for Between<'_> {
 
 impl Kept {
     /// Takes what a transaction took away, each behind what came before it.
-    fn take(&mut self, taken: &mut Taken, era: u64) {
+    fn take(&mut self, taken: &mut Taken, era: u64, present: u64) {
         let now = Instant::now();
-        let change = taken.change.unwrap_or(NO_CHANGE);
+        let change = taken.change.filter(|_| era == present).unwrap_or(NO_CHANGE);
         for deed in taken.deeds.drain(..) {
             self.bytes += deed.bytes();
             let entry = Entry { since: now, era, change, deed };
@@ -319,9 +328,10 @@ impl Kept {
         self.forget(now);
     }
 
-    /// Forgets what is old, and what there is no room for.
-    fn forget(&mut self, now: Instant) {
-        let is_old = |since: Instant| now.duration_since(since) >= KEPT;
+    /// Forgets what is old, and what there is no room for. Returns the instant by which that was judged.
+    fn forget(&mut self, now: Instant) -> Instant {
+        let now = self.still_since.unwrap_or(now);
+        let is_old = |since: Instant| now.saturating_duration_since(since) >= KEPT;
         while let Some(entry) = self.deeds.pop_front_if(|entry| self.bytes > DEEDS_BYTES_MAX || is_old(entry.since)) {
             self.bytes -= entry.deed.bytes();
             if !is_old(entry.since) {
@@ -333,6 +343,7 @@ impl Kept {
         let over = self.redeemed.len().saturating_sub(REDEMPTIONS_MAX);
         self.redeemed.drain(..over);
         while self.redeemed.pop_front_if(|(since, _)| is_old(*since)).is_some() {}
+        now
     }
 }
 
@@ -401,7 +412,22 @@ mod tests {
         journal.keep_in_doubt(&mut taken(9, 90), 0);
         assert_eq!(steps(&journal.lacking(0)), [40, 50, 60, 70, 90, 80], "on the server before that");
         assert!(journal.keep(&mut Taken { change: None, ..taken(0, 99) }, 2));
-        assert_eq!(steps(&journal.lacking(100)), [99]);
+        assert_eq!(steps(&journal.lacking(100)), [90, 99], "its number says nothing of the server that there is now");
+        journal.note_again(0, 200);
+        assert_eq!(steps(&journal.lacking(200)), [90, 99], "it came too late for what was written");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nothing_gets_too_old_while_a_servers_place_is_taken() {
+        let journal = Journal::default();
+        assert!(journal.keep(&mut taken(5, 50), 0));
+        journal.stand_still();
+        tokio::time::advance(2 * KEPT).await;
+        journal.stand_still();
+        assert!(journal.keep(&mut taken(6, 60), 0));
+        assert_eq!(steps(&journal.lacking(4)), [50, 60]);
+        journal.note_again(4, 9);
+        assert_eq!(steps(&journal.lacking(4)), [60], "from then on all of it does");
     }
 
     #[tokio::test(start_paused = true)]

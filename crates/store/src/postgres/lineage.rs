@@ -268,19 +268,40 @@ pub(super) struct Confirmed {
     moves: u64,
 }
 
-/// Tells that the database goes on elsewhere, or may.
-#[derive(Clone, Debug)]
-pub struct Moves(watch::Receiver<()>);
+/// Tells that the database goes on elsewhere, or may, and which servers were left behind.
+#[derive(Clone)]
+pub struct Moves {
+    told: watch::Receiver<()>,
+    line: Arc<Line>,
+}
+
+impl std::fmt::Debug for Moves {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Moves").finish_non_exhaustive()
+    }
+}
 
 impl Moves {
+    pub(super) fn of(line: &Arc<Line>) -> Self {
+        Self { told: line.moves.subscribe(), line: line.clone() }
+    }
+
     /// Whether it did since it was [noted](Self::note).
     pub(super) fn is_new(&self) -> bool {
         // Whoever could tell may be gone: then nothing is new.
-        self.0.has_changed().unwrap_or(false)
+        self.told.has_changed().unwrap_or(false)
     }
 
     pub(super) fn note(&mut self) {
-        self.0.mark_unchanged();
+        self.told.mark_unchanged();
+    }
+
+    /// The error says that a server that stands there was left behind.
+    pub(super) fn goes_on_at(&self, seen: Lineage) -> Result<(), Failure> {
+        match seen.after(self.line.settled().lineage) {
+            Standing::LeftBehind => Err(Failure::lost(LEFT_BEHIND)),
+            Standing::Same | Standing::Promoted | Standing::Stranger => Ok(()),
+        }
     }
 }
 
@@ -307,10 +328,6 @@ impl Line {
 
     pub(super) fn settled(&self) -> Settled {
         self.place.lock().settled
-    }
-
-    pub(super) fn moves(&self) -> Moves {
-        Moves(self.moves.subscribe())
     }
 
     /// Goes on from what was settled on a new timeline.

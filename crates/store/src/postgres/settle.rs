@@ -71,10 +71,10 @@ pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Fa
         Standing::LeftBehind => return Err(Failure::lost(LEFT_BEHIND)),
         Standing::Same | Standing::Promoted => {}
     }
+    line.journal.stand_still();
     let settled = settle(connection, told.lineage, false, &*line.chance, &line.given).await?;
     let histories = Histories::from_bytes(&meta(connection, HISTORIES).await?.unwrap_or_default());
-    // Nothing may be left out where that is not told.
-    let common = histories.common_head(known, settled).unwrap_or(i64::MIN);
+    let common = histories.shared(known, settled);
     // Until this goes on, nothing more is confirmed that is committed on the server before: it may be alive.
     let between = line.journal.begin_again();
     let written = write_again(connection, &line.journal, settled, common).await?;
@@ -146,13 +146,17 @@ async fn settle(
         // A new database, or one of before this was kept.
         None => (0, 0),
         Some((known, Standing::Promoted | Standing::Stranger)) => {
-            match seen.after(known.lineage) {
-                Standing::Stranger => node_lives::begin_another(connection, chance).await?,
-                Standing::Same | Standing::Promoted | Standing::LeftBehind => {
-                    node_lives::begin_anew(connection).await?;
-                }
+            let is_copy = seen.after(known.lineage) == Standing::Stranger;
+            if is_copy {
+                node_lives::begin_another(connection, chance).await?;
+            } else {
+                node_lives::begin_anew(connection).await?;
             }
             let gap = spend(connection, chance, given).await?;
+            if !is_copy {
+                // Once more, because that may have taken longer than a node may be silent.
+                node_lives::begin_anew(connection).await?;
+            }
             let (from, to) = (known.lineage.timeline, seen.timeline);
             audit(connection, format!("timeline {to} after {from}"), chance).await?;
             gap

@@ -149,7 +149,7 @@ impl PostgresStore {
     /// What tells whoever has connections of its own to the same database that it goes on elsewhere. None: nobody notices that.
     #[must_use]
     pub fn moves(&self) -> Option<Moves> {
-        self.line.as_ref().map(|line| line.moves())
+        self.line.as_ref().map(Moves::of)
     }
 
     /// What its writers did, and what was tried again, for metrics. How large the database is, the server knows.

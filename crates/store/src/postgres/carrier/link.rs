@@ -78,11 +78,7 @@ impl Link {
                 self.pause = (self.pause * 2).min(PAUSE_MAX);
             }
             is_to_pause = true;
-            if let Some(moves) = &mut self.moves {
-                // Before it is looked where that is.
-                moves.note();
-            }
-            match Box::pin(self.connector.connect_to_the_newest()).await {
+            match Box::pin(self.reach()).await {
                 Ok(connection) => {
                     if is_told {
                         tracing::info!("the database carries again what nodes tell each other");
@@ -98,6 +94,16 @@ impl Link {
                 Err(_) => {}
             }
         }
+    }
+
+    /// A connection to the server that was promoted last, of those that let it in. One that was left behind may be the only one that does.
+    async fn reach(&mut self) -> Result<Connection, Failure> {
+        let Some(moves) = &mut self.moves else { return self.connector.connect_to_the_newest().await };
+        // Before it is looked where the database goes on.
+        moves.note();
+        let connection = self.connector.connect_to_the_newest().await?;
+        moves.goes_on_at(connection.told_of_server().await?.lineage)?;
+        Ok(connection)
     }
 
     /// Tells of a connection that is lost, by what the node does by it.
