@@ -36,6 +36,8 @@ const CLAIMED_WITHIN: Duration = Duration::from_millis(250);
 const LOST_AFTER: Duration = Duration::from_secs(2);
 /// How long a client that came back may take to ask for its groups again. Existing clients do it at once.
 const TAKEN_UP_WITHIN: Duration = Duration::from_secs(10);
+/// How often it is looked for whom that time is over.
+const GIVING_UP_EACH: Duration = Duration::from_secs(1);
 /// How often it is looked whether there are nodes that were not asked whether they know of parking.
 const LOOKED_EVERY: Duration = Duration::from_millis(100);
 /// How long such a node is waited for: it may just start.
@@ -339,6 +341,14 @@ impl Hub {
         self.has_come(&moved, at);
         self.bus.publish(Delivery::Departed(departed.clone()));
         self.local.departures.add(Departure { departed, ended: None, at, observed: true, own: true });
+    }
+
+    /// Has what connections inherited and nobody asked for again be left in time. Never ends.
+    pub async fn keep_giving_up(&self) {
+        loop {
+            tokio::time::sleep(GIVING_UP_EACH).await;
+            self.give_up_unclaimed().await;
+        }
     }
 
     /// What connections inherited and their clients did not ask for again in time is left. Others have their turn now and then.

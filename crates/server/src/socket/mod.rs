@@ -268,6 +268,13 @@ impl Sockets {
             }
         }));
         let (hub, stopped) = (self.hub.clone(), stop.clone());
+        tasks.spawn(enduring::run("inherited", move || {
+            let (hub, stopped) = (hub.clone(), stopped.clone());
+            async move {
+                let _ = stopped.run_until_cancelled(hub.keep_giving_up()).await;
+            }
+        }));
+        let (hub, stopped) = (self.hub.clone(), stop.clone());
         tasks.spawn(enduring::run("tails", move || {
             let (hub, stopped) = (hub.clone(), stopped.clone());
             async move {
@@ -303,7 +310,6 @@ impl Sockets {
             while let Some(number) = self.clients.next_due(now) {
                 self.look(number, now);
             }
-            let _ = stop.run_until_cancelled(self.hub.give_up_unclaimed()).await;
         }
     }
 
