@@ -52,12 +52,12 @@ async function connect(name, server = cluster, options) {
   return device;
 }
 
-/** A device on each node, all in a new group, who know of each other. Those on the node `goes` may be told that they missed something. */
-async function together({ count = cluster.nodes.length, goes } = {}) {
+/** A device on each node, all in a new group, who know of each other. If a node `dies`, all are told that they may have missed something. */
+async function together({ count = cluster.nodes.length, dies = false } = {}) {
   const group = unlike('room');
   const members = [];
   for (const node of cluster.nodes.slice(0, count)) {
-    const device = await connect('member', node, { mayMiss: node === goes });
+    const device = await connect('member', node, { mayMiss: dies });
     await device.ok('post', '/v1/groups/', { groups: [group] });
     for (const member of members) {
       assertMembership(await member.push('join'), 'join', { group, who: device });
@@ -180,7 +180,7 @@ describe('three nodes are one', () => {
 describe('when a node goes', () => {
   it('by a kill, each in turn, who knew its clients is told once, in time, and all count right', async () => {
     for (const node of Array.from({ length: ROUNDS }, () => cluster.nodes).flat()) {
-      const { group, members } = await together();
+      const { group, members } = await together({ dies: true });
       const goes = members[cluster.nodes.indexOf(node)];
       const stay = members.filter((member) => member !== goes);
       await goes.ok('post', '/v1/presence', { presence: { type: 'available' } });
@@ -192,6 +192,7 @@ describe('when a node goes', () => {
         await device.frame(left, 'the leave of a dead node\'s member', KNOWN_MS);
         const away = ({ name, argument }) => name === 'presence' && argument.type === 'unavailable';
         await device.frame(away, 'the end of a dead node\'s presence', KNOWN_MS);
+        await device.frame(({ name }) => name === 'missed', 'that its last words may be lost', KNOWN_MS);
       }
       assert.ok(Date.now() - since <= KNOWN_MS, `it took ${Date.now() - since} ms`);
       await node.start();
@@ -219,10 +220,11 @@ describe('when a node goes', () => {
 
   it('by standing still, it serves nothing on an old view when it goes on', async () => {
     const [first, node] = cluster.nodes;
-    const { group, members: [alice, bob] } = await together({ count: 2, goes: node });
+    const { group, members: [alice, bob] } = await together({ count: 2, dies: true });
     const token = bob.credential;
     node.signal('SIGSTOP');
     await alice.frame(({ name, argument }) => name === 'leave' && argument.connectionId === bob.id, 'the leave', KNOWN_MS);
+    await alice.frame(({ name }) => name === 'missed', 'that something may be lost', KNOWN_MS);
     // The node cannot confirm it, and nobody waits for it.
     await ask(first, 'DELETE', `/v1/sessions?endpointId=${bob.endpointId}`, withSecret());
     // These wait in the system's buffers until the process goes on.
