@@ -52,7 +52,7 @@ impl Servers {
     }
 
     /// The way to whichever of them is written to.
-    pub(super) fn both(&self) -> Config {
+    pub(crate) fn both(&self) -> Config {
         both(&self.old, &self.new)
     }
 

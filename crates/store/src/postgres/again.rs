@@ -11,10 +11,10 @@ use uuid::Uuid;
 
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::journal::{Again, Deed, Journal, OfAdmin, OfApp, Redeemed};
+use super::journal::{Again, Deed, OfAdmin, OfApp, Redeemed};
 use super::lineage::Settled;
 use super::marks::mark;
-use super::rows::{all, lock_app, one, only};
+use super::rows::{all, lock_app};
 use super::{admin_rows, endpoint_rows, feed_rows, node_lives};
 use crate::codes;
 
@@ -40,23 +40,30 @@ impl Written {
     }
 }
 
-/// Writes what the journal holds and the server lacks, which has what was committed with changes up to `known`.
-pub(super) async fn write_again(
+/// Writes again which nodes are dead. Says how many there were.
+pub(super) async fn write_deaths_again(
     connection: &Connection,
-    journal: &Journal,
+    again: &Again,
     settled: Settled,
-    known: i64,
-) -> Result<Written, Failure> {
-    let Again { deeds, redeemed, forgotten } = journal.lacking(known);
-    let mut written = Written { forgotten, ..Written::default() };
-    for part in redeemed.chunks(REDEMPTIONS) {
+) -> Result<u64, Failure> {
+    let deaths: Vec<_> = again.deeds.iter().filter(|deed| deed.is_a_death()).cloned().collect();
+    let mut written = 0;
+    for part in deaths.chunks(DEEDS) {
+        written += in_transaction(connection, settled, Part::Deeds(part)).await?;
+    }
+    Ok(written)
+}
+
+/// Writes all the rest of what the server lacks.
+pub(super) async fn write_again(connection: &Connection, again: &Again, settled: Settled) -> Result<Written, Failure> {
+    let mut written = Written { forgotten: again.forgotten, ..Written::default() };
+    for part in again.redeemed.chunks(REDEMPTIONS) {
         written.tokens += in_transaction(connection, settled, Part::Redeemed(part)).await?;
     }
+    let deeds: Vec<_> = again.deeds.iter().filter(|deed| !deed.is_a_death()).cloned().collect();
     for part in deeds.chunks(DEEDS) {
         written.deeds += in_transaction(connection, settled, Part::Deeds(part)).await?;
     }
-    let head = one(connection, "SELECT head FROM respoked.feed", &[], only::<i64>).await?;
-    journal.note_again(known, head.unwrap_or(settled.head));
     Ok(written)
 }
 

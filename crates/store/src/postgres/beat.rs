@@ -13,12 +13,11 @@ use tokio_postgres::Row;
 use super::UNDO_MOVED;
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::lineage::{Line, Settled, Told};
+use super::lineage::{Line, PROMOTED, Settled, Told};
 use super::node_lives::{BREAK, millis};
 use super::node_rows::{now, record, record_columns};
 use super::pool::Errand;
 use super::rows::{Columns, stored};
-use super::settle;
 use super::store::PostgresStore;
 use super::tries::{Tries, Undone};
 use crate::marks::{Mark, Marks};
@@ -74,8 +73,6 @@ pub(super) struct Beat {
 /// What came of one try.
 enum Tried {
     Beaten(Beat),
-    /// The database was promoted, and goes on by now: the same again finds it there.
-    Promoted,
     /// The installation left.
     Marked(String),
 }
@@ -89,7 +86,6 @@ impl PostgresStore {
             let failure = match self.try_to_beat(node, load).await {
                 Ok(Tried::Beaten(beat)) => return Ok(beat),
                 Ok(Tried::Marked(why)) => return Err(self.stop_where_marked(why)),
-                Ok(Tried::Promoted) => Failure::lost("the database was promoted"),
                 Err(failure) => failure,
             };
             let undone = Undone::NothingWritten(failure);
@@ -99,7 +95,7 @@ impl PostgresStore {
 
     async fn try_to_beat(&self, node: Node, load: Load) -> Result<Tried, Failure> {
         let lent = self.pool.lend(&Errand::Beat).await?;
-        let rows = ask(&lent, self.line.as_deref().map(Line::settled), node, load).await?;
+        let rows = ask(&lent, self.line.as_deref().map(Line::beats_at), node, load).await?;
         let mut beat = Beat { now: Timestamp::from_millis(0), nodes: Vec::new() };
         for row in &rows {
             let mut columns = Columns::of(row);
@@ -109,14 +105,14 @@ impl PostgresStore {
                 let marks = Marks { moved: Some(Mark::read(moved)), unfinished: None, arrived: None };
                 return Ok(Tried::Marked(marks.refusal(UNDO_MOVED).unwrap_or_default()));
             }
-            if let Some(line) = &self.line
-                && !(goes_on && line.may_write(&Told::read(system, timeline, settled)?).is_ok())
-            {
-                if let Err(failure) = Box::pin(settle::admit(line, &lent)).await {
+            if let Some(line) = &self.line {
+                // The next connection is made where nodes say that they live.
+                let place = Told::read(system, timeline, settled).and_then(|told| told.goes_on(line.beats_at()));
+                let elsewhere = if goes_on { place } else { place.and(Err(Failure::lost(PROMOTED))) };
+                if let Err(failure) = elsewhere {
                     lent.give_up();
                     return Err(failure.into_loss());
                 }
-                return Ok(Tried::Promoted);
             }
             beat.now = columns.time()?;
             if columns.next()? {

@@ -412,10 +412,6 @@ impl Connection {
         self.confirmed.lock().is_some_and(|confirmed| line.holds(confirmed))
     }
 
-    pub(super) const fn patience(&self) -> Patience {
-        self.patience
-    }
-
     /// Whether it notices that the database goes on elsewhere.
     pub(super) const fn notices_promotions(&self) -> bool {
         self.line.is_some()

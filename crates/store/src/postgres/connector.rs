@@ -17,10 +17,11 @@ use super::driver::{Driven, Driver};
 use super::facts;
 use super::failure::Failure;
 use super::knocking::Knocking;
-use super::lineage::Line;
+use super::lineage::{Line, PROMOTED};
 #[cfg(test)]
 use super::plans;
 use super::settle;
+use super::settling::{Comer, Settling, Way};
 
 /// What connections are called in the server's lists of them.
 pub(crate) const APPLICATION: &str = "respoked";
@@ -117,20 +118,42 @@ impl Connector {
     }
 
     /// Connects to the server that was connected to last, or the next one that there is and is taken: one that was left behind
-    /// by a promotion may be back, and take whatever is written to it.
+    /// by a promotion may be back, and take whatever is written to it. One that is being made fit is waited for a while.
     pub(super) async fn connect(&self) -> Result<Connection, Failure> {
+        self.connect_for(Comer::Usual).await
+    }
+
+    /// The same for whoever comes for this.
+    pub(super) async fn connect_for(&self, comer: Comer) -> Result<Connection, Failure> {
         self.knocking.may_knock(Instant::now())?;
-        let connected = self.connect_to_any().await;
+        let mut connected = self.connect_to_any(comer).await;
+        // With no connection in hand: there may be another server meanwhile.
+        if let (Err(_), Some(settling)) = (&connected, self.being_made_fit())
+            && comer != Comer::InHaste
+            && settling.ends_within(self.patience.answer, comer).await
+        {
+            connected = self.connect_to_any(comer).await;
+        }
+        if connected.is_err() && self.being_made_fit().is_some() {
+            // It was reached, whatever became of the others.
+            self.knocking.note(None, Instant::now());
+            return Err(Failure::lost(PROMOTED));
+        }
         self.knocking.note(connected.as_ref().err(), Instant::now());
         connected
     }
 
-    async fn connect_to_any(&self) -> Result<Connection, Failure> {
+    /// What makes a server fit, if one is being made so.
+    fn being_made_fit(&self) -> Option<&Settling> {
+        self.line.as_ref().map(|line| &line.settling).filter(|settling| settling.is_under_way())
+    }
+
+    async fn connect_to_any(&self, comer: Comer) -> Result<Connection, Failure> {
         let last = self.last.load(Ordering::Relaxed);
         let mut why = Failure::lost("the database's address names no server");
         for nth in 0..self.servers.len() {
             let server = (last + nth) % self.servers.len();
-            match self.connect_to(server).await {
+            match self.connect_to(server, comer).await {
                 Ok(mut connection) => {
                     if self.last.swap(server, Ordering::Relaxed) != server {
                         self.let_go();
@@ -154,7 +177,7 @@ impl Connector {
         let mut newest = None;
         let several = if self.servers.len() > 1 { self.servers.len() } else { 0 };
         for server in 0..several {
-            let Ok(connection) = self.connect_to(server).await else { continue };
+            let Ok(connection) = self.connect_to(server, Comer::Usual).await else { continue };
             let Ok(told) = connection.told_of_server().await else { continue };
             if newest.is_none_or(|(timeline, _)| told.lineage.timeline > timeline) {
                 newest = Some((told.lineage.timeline, server));
@@ -166,7 +189,7 @@ impl Connector {
         self.connect().await
     }
 
-    async fn connect_to(&self, server: usize) -> Result<Connection, Failure> {
+    async fn connect_to(&self, server: usize, comer: Comer) -> Result<Connection, Failure> {
         let config = self.servers.get(server).ok_or_else(|| Failure::lost("there is no such server"))?;
         // The library's own time-out is each address's; this one is for all of them and the greeting.
         let patience = self.patience.connect * 2 / u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
@@ -178,8 +201,9 @@ impl Connector {
             facts::still_kept(&connection).await?;
         }
         if let Some(line) = &self.line {
-            // On the heap: once a promotion much is done there. One that is refused there was refused for no reason of its own.
-            Box::pin(settle::admit(line, &connection)).await.map_err(Failure::into_loss)?;
+            let way = Way { config: config.clone(), tls: self.tls.clone(), patience: self.patience };
+            // One that is refused there was refused for no reason of its own.
+            settle::admit(line, &connection, comer, Some(way)).await.map_err(Failure::into_loss)?;
         }
         Ok(connection)
     }

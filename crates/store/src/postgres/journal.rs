@@ -114,6 +114,11 @@ pub(super) enum OfAdmin {
 }
 
 impl Deed {
+    /// Whether it says of a node that it is gone.
+    pub(super) const fn is_a_death(&self) -> bool {
+        matches!(self, Self::NodeGone { .. })
+    }
+
     /// What it takes in memory, about.
     fn bytes(&self) -> usize {
         let more = match self {

@@ -18,9 +18,11 @@ use respoke_core::chance::Chance;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::{Row, SimpleQueryMessage};
+use tokio_util::task::TaskTracker;
 
 use super::failure::Failure;
 use super::journal::Journal;
+use super::settling::Settling;
 
 /// Asks a server where it stands. The timeline is that of the log which is written now: the control file tells the old one until
 /// a checkpoint ends.
@@ -203,8 +205,7 @@ impl Told {
     pub(super) fn goes_on(&self, settled: Settled) -> Result<(), Failure> {
         match self.lineage.after(settled.lineage) {
             Standing::Same if self.settled == Some(settled) => Ok(()),
-            // The next connection settles first.
-            Standing::Same | Standing::Promoted => Err(Failure::lost("the database was promoted")),
+            Standing::Same | Standing::Promoted => Err(Failure::lost(PROMOTED)),
             Standing::LeftBehind => Err(Failure::lost(LEFT_BEHIND)),
             Standing::Stranger => Err(Failure::lost(STRANGER)),
         }
@@ -240,8 +241,8 @@ pub(super) struct Line {
     place: Mutex<Place>,
     /// What this process has ended lately.
     pub(super) journal: Journal,
-    /// Who settles on a new timeline, of all that come there at once.
-    pub(super) settling: tokio::sync::Mutex<()>,
+    /// What makes a promoted server fit to be used.
+    pub(super) settling: Settling,
     /// The newest numbers that this process was given.
     pub(super) given: Given,
     /// What is drawn when a timeline begins.
@@ -258,6 +259,8 @@ struct Place {
     settled: Settled,
     /// How often it went on elsewhere.
     moves: u64,
+    /// What was settled on the server where it goes on next, once nodes may say there that they live.
+    beats: Option<Settled>,
 }
 
 /// When a connection was asked where it leads, and the database went on there.
@@ -313,12 +316,12 @@ pub(super) struct Given {
 }
 
 impl Line {
-    /// The line that begins with the server that a store was opened on.
-    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>) -> Self {
+    /// The line that begins with the server that a store was opened on, whose tasks are on `tasks`.
+    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>, tasks: TaskTracker) -> Self {
         Self {
-            place: Mutex::new(Place { settled, moves: 0 }),
+            place: Mutex::new(Place { settled, moves: 0, beats: None }),
             journal: Journal::default(),
-            settling: tokio::sync::Mutex::default(),
+            settling: Settling::on(tasks),
             given: Given::default(),
             chance,
             moves: watch::Sender::default(),
@@ -333,9 +336,22 @@ impl Line {
     /// Goes on from what was settled on a new timeline.
     pub(super) fn go_on(&self, settled: Settled) {
         let mut place = self.place.lock();
-        *place = Place { settled, moves: place.moves + 1 };
+        *place = Place { settled, moves: place.moves + 1, beats: None };
         drop(place);
         self.moves.send_replace(());
+    }
+
+    /// Has nodes say that they live where that was settled, though the database does not go on there yet.
+    pub(super) fn let_beats_pass(&self, settled: Settled) -> Passing<'_> {
+        self.place.lock().beats = Some(settled);
+        self.settling.let_beats_pass();
+        Passing(self)
+    }
+
+    /// Where nodes say that they live.
+    pub(super) fn beats_at(&self) -> Settled {
+        let place = self.place.lock();
+        place.beats.unwrap_or(place.settled)
     }
 
     /// Whether a transaction may write on the server that it began on.
@@ -354,8 +370,19 @@ impl Line {
     }
 }
 
+/// Nodes say that they live where the database does not go on yet, until this is dropped.
+pub(super) struct Passing<'a>(&'a Line);
+
+impl Drop for Passing<'_> {
+    fn drop(&mut self) {
+        self.0.place.lock().beats = None;
+    }
+}
+
 const UNREADABLE: Failure = Failure::Row("where the server stands cannot be read");
 pub(super) const LEFT_BEHIND: &str = "this server was left behind by a promotion: another one goes on in its place";
+/// Said of a server that is made fit to be used (`settling.rs`).
+pub(super) const PROMOTED: &str = "the database was promoted, and is being made fit to be used";
 const MOVED: &str = "the installation in this database was moved elsewhere: stop this server, and serve it from there";
 pub(super) const STRANGER: &str = "this server is another system than the one that the database was last";
 

@@ -216,6 +216,7 @@ impl MaintenanceStore for PostgresStore {
     }
 
     async fn close(&self) {
+        self.end_settling();
         self.writer.close();
         self.messages.close();
         self.pool.let_go();

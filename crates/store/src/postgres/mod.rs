@@ -67,6 +67,7 @@ mod session_rows;
 mod sessions;
 mod settle;
 mod settled;
+mod settling;
 mod store;
 mod tls;
 mod token_rows;

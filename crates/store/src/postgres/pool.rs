@@ -21,6 +21,7 @@ use tokio_util::task::TaskTracker;
 use super::connect::Connection;
 use super::connector::Connector;
 use super::failure::Failure;
+use super::settling::Comer;
 
 /// Places for everything but saying that a node lives. With the connection for that, the two that write tokens and the one that
 /// writes messages a store has eight.
@@ -132,7 +133,13 @@ impl Pool {
                 if let Some(connection) = broken {
                     connection.close().await;
                 }
-                self.0.connector.connect().await?
+                let comer = match errand {
+                    Errand::Beat => Comer::Beat,
+                    // A beat may come that wants its place.
+                    Errand::Hearing if place.is_pulse => Comer::InHaste,
+                    _ => Comer::Usual,
+                };
+                self.0.connector.connect_for(comer).await?
             }
         };
         Ok(Lent { connection: Some(connection), place: Some(place), pool: self.0.clone() })

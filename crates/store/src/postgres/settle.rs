@@ -11,8 +11,9 @@ use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::RequestId;
 use respoke_core::ports::StoreError;
+use tokio_util::task::TaskTracker;
 
-use super::again::{Written, write_again};
+use super::again::{Written, write_again, write_deaths_again};
 use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
@@ -21,6 +22,7 @@ use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGE
 use super::migrations::{meta, set_meta};
 use super::node_lives;
 use super::rows::{Columns, one, only, stored};
+use super::settling::{self, Comer, Way};
 
 /// What those who settle on a new timeline lock together.
 const LOCK: i64 = i64::from_be_bytes(*b"lineage\0");
@@ -35,6 +37,7 @@ pub(super) async fn begin(
     connection: &Connection,
     promotions: Promotions,
     chance: Arc<dyn Chance>,
+    tasks: TaskTracker,
 ) -> Result<Option<Line>, StoreError> {
     if promotions == Promotions::Unnoticed {
         return Ok(None);
@@ -46,23 +49,40 @@ pub(super) async fn begin(
     };
     let copy_taken = promotions == Promotions::NoticedAndCopyTaken;
     let settled = settle(connection, seen, copy_taken, &*chance, &Given::default()).await;
-    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance)))
+    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance, tasks)))
 }
 
-/// Whether a connection may be used. The first one to a new timeline settles there first.
-pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Failure> {
+/// Whether a connection may be used for this. A new timeline, to which there is a way, is made fit; until it is, nobody uses it.
+pub(super) async fn admit(
+    line: &Arc<Line>,
+    connection: &Connection,
+    comer: Comer,
+    way: Option<Way>,
+) -> Result<(), Failure> {
     let confirming = line.confirming();
-    let Err(elsewhere) = line.may_write(&connection.told().await?) else {
+    let told = connection.told().await?;
+    let Err(elsewhere) = line.may_write(&told) else {
         connection.note_confirmed(confirming);
         return Ok(());
     };
-    // The others wait: what is to be ended is ended before any of them reads.
-    let settling = tokio::time::timeout(connection.patience().answer, line.settling.lock()).await;
-    let _settling = settling.map_err(|_| elsewhere)?;
-    let confirming = line.confirming();
+    if comer == Comer::Beat && told.goes_on(line.beats_at()).is_ok() {
+        return Ok(());
+    }
+    match told.lineage.after(line.settled().lineage) {
+        Standing::Stranger | Standing::LeftBehind => {}
+        Standing::Same | Standing::Promoted => {
+            if let Some(way) = way {
+                settling::want(line, told.lineage, way);
+            }
+        }
+    }
+    Err(elsewhere)
+}
+
+/// Makes the server fit to be used that a connection leads to, and goes on there.
+pub(super) async fn make_fit(line: &Line, connection: &Connection) -> Result<(), Failure> {
     let told = connection.told().await?;
     if line.may_write(&told).is_ok() {
-        connection.note_confirmed(confirming);
         return Ok(());
     }
     let known = line.settled();
@@ -77,7 +97,14 @@ pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Fa
     let common = histories.shared(known, settled);
     // Until this goes on, nothing more is confirmed that is committed on the server before: it may be alive.
     let between = line.journal.begin_again();
-    let written = write_again(connection, &line.journal, settled, common).await?;
+    let again = line.journal.lacking(common);
+    let deaths = write_deaths_again(connection, &again, settled).await?;
+    // Whoever this process had declared dead is so. So a beat tells of nobody who is not.
+    let passing = line.let_beats_pass(settled);
+    let mut written = write_again(connection, &again, settled).await?;
+    written.deeds += deaths;
+    let head = one(connection, "SELECT head FROM respoked.feed", &[], only::<i64>).await?;
+    line.journal.note_again(common, head.unwrap_or(settled.head));
     if !written.is_nothing() {
         tell(connection, line, settled, &written).await?;
     }
@@ -91,8 +118,7 @@ pub(super) async fn admit(line: &Line, connection: &Connection) -> Result<(), Fa
         "the database was promoted: tokens that were not redeemed are spent, and what was ended lately is ended again"
     );
     line.go_on(settled);
-    connection.note_confirmed(line.confirming());
-    drop(between);
+    drop((between, passing));
     Ok(())
 }
 

@@ -24,6 +24,7 @@ use super::own_thread;
 use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
 use super::settle;
+use super::settling::Comer;
 use super::token_writer::{KnownGrounds, Tokens};
 use super::tries::{Figures, Tries, Undone};
 use super::unready::Unready;
@@ -106,7 +107,7 @@ impl PostgresStore {
         let tasks = TaskTracker::new();
         let mut connector = Connector::new(config, tls, patience, tasks.clone());
         let first = Box::pin(connector.connect_to_the_newest()).await.map_err(Failure::nothing_written)?;
-        let line = Box::pin(settle::begin(&first, promotions, chance.clone())).await?.map(Arc::new);
+        let line = Box::pin(settle::begin(&first, promotions, chance.clone(), tasks.clone())).await?.map(Arc::new);
         drop(first);
         if let Some(line) = &line {
             connector.keep_to(line.clone());
@@ -168,7 +169,7 @@ impl PostgresStore {
     async fn lend_to_read(&self, errand: &Errand) -> Result<Lent, Failure> {
         let lent = self.pool.lend(errand).await?;
         if let Some(line) = self.line.as_ref().filter(|line| !lent.is_confirmed(line))
-            && let Err(failure) = Box::pin(settle::admit(line, &lent)).await
+            && let Err(failure) = settle::admit(line, &lent, Comer::Usual, None).await
         {
             lent.give_up();
             return Err(failure.into_loss());
@@ -248,9 +249,23 @@ impl PostgresStore {
 
     /// Takes nothing any more.
     pub(super) fn stop(&self) {
+        self.end_settling();
         self.writer.close();
         self.messages.close();
         self.pool.close();
+    }
+
+    /// Makes no server fit any more.
+    pub(super) fn end_settling(&self) {
+        if let Some(line) = &self.line {
+            line.settling.end();
+        }
+    }
+}
+
+impl Drop for PostgresStore {
+    fn drop(&mut self) {
+        self.end_settling();
     }
 }
 

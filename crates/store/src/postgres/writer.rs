@@ -34,6 +34,7 @@ use tokio_util::task::TaskTracker;
 use super::connect::{Connection, Patience};
 use super::connector::Connector;
 use super::failure::Failure;
+use super::settling::Comer;
 use super::tries::{Figures, Tries, Undone, part_of};
 use crate::crash::{Crash, CrashPoint};
 use held::Held;
@@ -219,7 +220,7 @@ impl<W: Work> Worker<W> {
     async fn write(&mut self, batch: Vec<Job<W>>, turn: Option<Turn<W>>) {
         if self.is_cut_off {
             drop(turn);
-            if let Err(failure) = self.connect().await {
+            if let Err(failure) = self.connect_for(Comer::InHaste).await {
                 refuse(batch, Undone::NothingWritten(failure));
                 self.rest().await;
                 return;
@@ -274,11 +275,15 @@ impl<W: Work> Worker<W> {
 
     /// The connection. One that is of no use any more is closed before another is made.
     async fn connect(&mut self) -> Result<&Connection, Failure> {
+        self.connect_for(Comer::Usual).await
+    }
+
+    async fn connect_for(&mut self, comer: Comer) -> Result<&Connection, Failure> {
         self.put_broken_aside();
         self.stuck.closed().await?;
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.start.connector.connect().await?,
+            None => self.start.connector.connect_for(comer).await?,
         };
         self.pause = PAUSE_MIN;
         Ok(self.connection.insert(connection))
