@@ -43,17 +43,23 @@ impl Histories {
     pub(super) fn shared(&self, known: Settled, settled: Settled) -> i64 {
         match self.common_head(known, settled) {
             Some(head) => head,
-            // A program settled there that keeps no histories. Nobody was promoted in between.
-            None if settled.lineage.timeline == known.lineage.timeline + 1 => settled.head,
+            // A program settled there that keeps no histories, on what was kept here last. Nobody was promoted in between.
+            None if self.newest() == Some(known.draw) && settled.lineage.timeline == known.lineage.timeline + 1 => {
+                settled.head
+            }
             None => i64::MIN,
         }
     }
 
+    fn newest(&self) -> Option<u64> {
+        self.0.last().map(|(draw, _)| *draw)
+    }
+
     /// The same. None: that is not told.
     fn common_head(&self, known: Settled, settled: Settled) -> Option<i64> {
-        let (newest, _) = self.0.last()?;
+        let newest = self.newest()?;
         let nth = self.0.iter().position(|(draw, _)| *draw == known.draw)?;
-        if *newest != settled.draw {
+        if newest != settled.draw {
             return None;
         }
         self.0[nth + 1..].iter().map(|(_, head)| *head).min()
@@ -98,6 +104,18 @@ mod tests {
         assert_eq!(untold.shared(one, two), 4);
         assert_eq!(untold.shared(one, three), i64::MIN, "the one in between may have had less");
         assert_eq!(untold.followed_by(Some(one), two).shared(one, two), 4);
+    }
+
+    /// Two standbys of one server were promoted, each to the same timeline, and then the second one's own.
+    #[test]
+    fn nothing_is_shared_with_whoever_goes_on_from_a_twin() {
+        let [one, two, three] = [settled(1, 0), settled(2, 4), settled(3, 9)];
+        let twin = Settled { draw: two.draw + 1, ..two };
+        let histories = Histories::default().followed_by(None, one).followed_by(Some(one), twin);
+        assert_eq!(histories.shared(two, three), i64::MIN, "its numbers from 5 on are the twin's");
+        let histories = histories.followed_by(Some(twin), three);
+        assert_eq!(histories.shared(two, three), i64::MIN);
+        assert_eq!(histories.shared(twin, three), 9);
     }
 
     #[test]
