@@ -2,7 +2,7 @@
 //! (`token_writer.rs`), another one what is said in groups (`message_writer.rs`).
 //!
 //! A task takes the first operation that waits and whatever waits behind it, up to a limit, and has them run in one
-//! transaction. Nothing lingers: while one batch is committed, the next gathers. Another task runs it if the first takes long.
+//! transaction. While one batch is committed, the next gathers (`writer/gathering.rs`). Another task runs it if the first takes long.
 //!
 //! Invariant: an operation is answered with success only after its commit was confirmed.
 //! Invariant: an operation is answered with "nothing was written" only if no commit that could hold it was asked for.
@@ -13,6 +13,7 @@
 //! Invariant: an operation that waited too long before it was begun is not run. One whose connection is lost is followed by
 //! nobody of its batch: they would each wait as long.
 
+mod gathering;
 mod held;
 mod stuck;
 
@@ -37,6 +38,7 @@ use super::failure::Failure;
 use super::settling::Comer;
 use super::tries::{Figures, Tries, Undone, part_of};
 use crate::crash::{Crash, CrashPoint};
+use gathering::{Pace, Queue};
 use held::Held;
 use stuck::Stuck;
 
@@ -47,10 +49,6 @@ const ANSWERED_LEN_MAX: usize = 16;
 /// Pauses between tries to connect: the first, and the longest.
 const PAUSE_MIN: Duration = Duration::from_millis(50);
 const PAUSE_MAX: Duration = Duration::from_secs(2);
-
-/// How long a task that runs a batch keeps the others from taking what waits. A usual batch is over by then, and what waits
-/// behind it costs less as one batch than as two; behind one that waits for a lock, a slow disk or a standby nobody else waits.
-const TURN: Duration = Duration::from_millis(3);
 
 /// What a writer writes.
 pub(super) trait Work: Send + Sync + 'static {
@@ -82,7 +80,7 @@ type Answered<W> = (Waiting<W>, Result<<W as Work>::Outcome, StoreError>);
 type Waiting<W> = oneshot::Sender<Result<<W as Work>::Outcome, StoreError>>;
 
 /// The right to take what waits.
-type Turn<W> = OwnedMutexGuard<mpsc::Receiver<Job<W>>>;
+type Turn<W> = OwnedMutexGuard<Queue<Job<W>>>;
 
 /// The way to a writer.
 pub(super) struct Writer<W: Work> {
@@ -107,7 +105,8 @@ impl<W: Work> Writer<W> {
     pub(super) fn start(start: Start, work: W, runtime: &Handle) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_LEN_MAX);
         let patience = start.patience;
-        let (start, work, waiting) = (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(waiting)));
+        let (start, work, waiting) =
+            (Arc::new(start), Arc::new(work), Arc::new(tokio::sync::Mutex::new(Queue::of(waiting))));
         let tasks = TaskTracker::new();
         let stuck = Stuck::of(W::CONNECTIONS);
         let (answers, answered) = mpsc::channel(ANSWERED_LEN_MAX);
@@ -119,6 +118,7 @@ impl<W: Work> Writer<W> {
                 waiting: waiting.clone(),
                 held: Held::default(),
                 connection: None,
+                pace: Pace::default(),
                 stuck: stuck.clone(),
                 answers: answers.clone(),
                 is_cut_off: false,
@@ -184,10 +184,11 @@ fn closed() -> StoreError {
 struct Worker<W: Work> {
     start: Arc<Start>,
     work: Arc<W>,
-    waiting: Arc<tokio::sync::Mutex<mpsc::Receiver<Job<W>>>>,
+    waiting: Arc<tokio::sync::Mutex<Queue<Job<W>>>>,
     held: Held<Job<W>>,
     /// None before the first batch, and after a loss.
     connection: Option<Connection>,
+    pace: Pace,
     /// The one before it, until that is closed.
     stuck: Stuck,
     answers: mpsc::Sender<Vec<Answered<W>>>,
@@ -239,7 +240,8 @@ impl<W: Work> Worker<W> {
             let receive = async {
                 self.stuck.may_take().await;
                 let mut turn = self.waiting.clone().lock_owned().await;
-                (turn.recv_many(&mut batch, self.start.batch_max).await, turn)
+                turn.take(&mut batch, self.start.batch_max, self.pace.of_busy()).await;
+                turn
             };
             let received = tokio::select! {
                 biased;
@@ -247,13 +249,12 @@ impl<W: Work> Worker<W> {
                 received = receive => Some(received),
             };
             let turn = match received {
-                Some((0, _)) if self.held.is_empty() => return None,
-                Some((0, _)) => {
+                Some(_) if batch.is_empty() && self.held.is_empty() => return None,
+                Some(_) if batch.is_empty() => {
                     self.held.due().await;
                     None
                 }
-                Some((_, turn)) => Some(turn),
-                None => None,
+                received => received,
             };
             if batch.is_empty() {
                 batch = self.held.take(self.start.batch_max);
@@ -283,7 +284,10 @@ impl<W: Work> Worker<W> {
         self.stuck.closed().await?;
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => self.start.connector.connect_for(comer).await?,
+            None => {
+                self.pace = Pace::default();
+                self.start.connector.connect_for(comer).await?
+            }
         };
         self.pause = PAUSE_MIN;
         Ok(self.connection.insert(connection))
@@ -303,16 +307,20 @@ impl<W: Work> Worker<W> {
 
     /// Runs a batch and answers it. Meanwhile the others take nothing, unless it takes long.
     async fn commit_in_turn(&mut self, batch: Vec<Job<W>>, turn: Option<Turn<W>>) {
-        let mut committing = pin!(self.commit(batch));
-        let is_quick = tokio::select! {
-            biased;
-            () = &mut committing => true,
-            () = tokio::time::sleep(TURN) => false,
-        };
-        drop(turn);
-        if !is_quick {
-            committing.await;
+        let (since, keeping) = (Instant::now(), tokio::time::sleep(self.pace.turn()));
+        {
+            let mut committing = pin!(self.commit(batch));
+            let is_quick = tokio::select! {
+                biased;
+                () = &mut committing => true,
+                () = keeping => false,
+            };
+            drop(turn);
+            if !is_quick {
+                committing.await;
+            }
         }
+        self.pace.note(since.elapsed());
     }
 
     /// Runs a batch and answers it. If one of its operations makes it fail, it is run in halves to find out which.

@@ -4,6 +4,7 @@ use respoke_core::chance::SystemChance;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
+use super::gathering::TURN;
 use super::*;
 use crate::postgres::connect::Patience;
 use crate::postgres::fake_server::{FakeServer, Said};
