@@ -154,8 +154,18 @@ impl Problem {
 
     /// Logs it, within the span of the request.
     pub(crate) fn log(&self) {
-        let error = self.0.cause.as_ref().map(|cause| Chain(&**cause)).map(tracing::field::display);
-        tracing::error!(error, code = self.code(), "request failed");
+        let (error, code) = (self.0.cause.as_ref().map(|cause| Chain(&**cause)), self.code());
+        let error = error.map(tracing::field::display);
+        if self.is_news() {
+            tracing::error!(error, code, "request failed");
+        } else {
+            tracing::debug!(code, "request refused");
+        }
+    }
+
+    /// False: the server is in no state to serve. It logged that when it came to be so, and is asked for it once a second.
+    fn is_news(&self) -> bool {
+        self.kind() != Code::Unavailable || self.0.cause.is_some()
     }
 
     /// Puts headers and body into `response`, as the answer to the request `request_id`.
@@ -491,5 +501,13 @@ mod tests {
     fn an_empty_bucket_asks_for_a_whole_second_at_least() {
         let (_, _, headers) = shown(Problem::rate_limited(std::time::Duration::from_millis(1_001)), Shape::Recorded);
         assert_eq!(headers[RETRY_AFTER], "2");
+    }
+
+    #[test]
+    fn what_the_server_logged_of_itself_is_not_logged_of_each_request() {
+        assert!(!Problem::from(Refusal::Isolated).is_news());
+        let no_database = Refusal::Store(StoreError::Unavailable("no route to the server".into()));
+        assert!(Problem::from(no_database).is_news());
+        assert!(Problem::from(Refusal::Overloaded).is_news());
     }
 }
