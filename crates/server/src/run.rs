@@ -407,7 +407,7 @@ impl Started {
         };
         let (finished, ()) = tokio::join!(finished, drained);
         if finished.is_err() {
-            tracing::warn!("connections that did not finish within drain_secs are dropped");
+            tracing::warn!("connections that did not finish in time are dropped");
         }
         hard.cancel();
         let closing = async {

@@ -23,7 +23,7 @@ pub enum DsnError {
     NotAnOption,
     /// libpq knows no such option. Which one, is not said: it may be a piece of a password with a `?` in it.
     #[error(
-        "the address of the database has an option that PostgreSQL does not have (a ? or / in a password is %3F or %2F)"
+        "the address of the database has, behind its ?, an option that PostgreSQL does not have (a ? or / in a password is %3F or %2F)"
     )]
     Unknown,
     /// libpq knows it, and respoked does not do it.
