@@ -1,5 +1,9 @@
 //! What `/metrics` says about commits.
 
+use std::net::SocketAddr;
+
+use super::client::{Body, Client, Request};
+
 /// How many transactions were committed, and how many operations they held.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Commits {
@@ -24,6 +28,13 @@ impl Commits {
             (of == name).then(|| value.parse().ok())?
         })?;
         Some(Self { commits: count, operations })
+    }
+
+    /// What the server there counts, if it does.
+    pub(crate) fn of(server: SocketAddr) -> anyhow::Result<Option<Self>> {
+        let ask = Request { method: "GET", path: "/metrics", credential: None, body: Body::None };
+        let text = Client::connect(server)?.call(&ask)?;
+        Ok(Self::parse(&String::from_utf8_lossy(&text)))
     }
 
     /// What happened between `earlier` and this.

@@ -88,9 +88,7 @@ impl Respoked {
 
     /// What the server counts of its commits, if it does.
     pub(crate) fn commits(&self) -> anyhow::Result<Option<Commits>> {
-        let mut client = Client::connect(self.child.address())?;
-        let text = client.call(&Request { method: "GET", path: "/metrics", credential: None, body: Body::None })?;
-        Ok(Commits::parse(&String::from_utf8_lossy(&text)))
+        Commits::of(self.child.address())
     }
 }
 

@@ -11,6 +11,7 @@ use tempfile::TempDir;
 use super::relay::Relay;
 use crate::bench::client::{Body, Client, Request};
 use crate::bench::hub::host::ROOMY;
+use crate::bench::metrics::Commits;
 use crate::bench::postgres::engine::Engine;
 use crate::bench::procfs::Usage;
 use crate::bench::scenario::Site;
@@ -134,6 +135,17 @@ impl Fleet {
     /// Ends what carries the nodes' words.
     pub(super) fn cut(&self) -> anyhow::Result<()> {
         self.relay.as_ref().map(Relay::cut).context("it was to be cut")
+    }
+
+    /// What all nodes committed so far.
+    pub(super) fn commits(&self) -> anyhow::Result<Commits> {
+        let mut all = Commits { commits: 0.0, operations: 0.0 };
+        for address in self.addresses() {
+            let of_node = Commits::of(address)?.context("a node tells what it commits")?;
+            all.commits += of_node.commits;
+            all.operations += of_node.operations;
+        }
+        Ok(all)
     }
 
     /// What each part cost so far.

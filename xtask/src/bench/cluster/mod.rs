@@ -21,6 +21,7 @@ use clap::Args;
 
 use self::fleet::{Carrier, Fleet, Ground};
 use self::report::{Findings, Heading};
+use self::rounds::Site;
 use super::hub::raise_file_limit;
 use super::machine::{Machine, load_average};
 use super::report::{command, today};
@@ -44,6 +45,9 @@ pub(crate) struct ClusterArgs {
     /// Only these carriers, separated by commas.
     #[arg(long, value_enum, value_delimiter = ',')]
     only: Vec<Carrier>,
+    /// Measure mints alone, and print a line for each window.
+    #[arg(long)]
+    mints: bool,
     /// Leave out the memory of a million interests, which is measured by a program that has to be built.
     #[arg(long)]
     skip_interests: bool,
@@ -63,10 +67,16 @@ pub(super) fn run(args: &ClusterArgs) -> anyhow::Result<()> {
     let window = Duration::from_secs(seconds);
     let chosen = |carrier: &Carrier| args.only.is_empty() || args.only.contains(carrier);
     let carriers: Vec<Carrier> = [Carrier::Postgres, Carrier::Nats].into_iter().filter(chosen).collect();
-    let interests = (!args.skip_interests).then(interests::measure).transpose()?;
+    let interests = (!args.skip_interests && !args.mints).then(interests::measure).transpose()?;
     let load_before = load_average()?;
     let ground = Ground::start(&workplace, &carriers)?;
     let alone = Fleet::start(&workplace, &ground, Carrier::Postgres, 1, false)?;
+    if args.mints {
+        return carriers.iter().try_for_each(|carrier| {
+            let site = Site::start(&workplace, (&ground, &alone), *carrier, args.connections)?;
+            (0..rounds).try_for_each(|number| site.mints(number, window).map(drop))
+        });
+    }
     let mut findings = Findings { interests, minting: args.connections, ..Findings::default() };
     for carrier in carriers {
         let found = rounds::measure(&workplace, (&ground, &alone), carrier, (rounds, window), args.connections);

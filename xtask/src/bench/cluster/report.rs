@@ -139,8 +139,11 @@ fn windows(findings: &Findings) -> String {
             continue;
         }
         let none = [None; 3];
-        row("mints, one node", Some(middle(&|round| round.mints_one)), none, 0);
-        row("mints, all nodes", Some(middle(&|round| round.mints_all)), none, 0);
+        let size = |figure: &dyn Fn(&Round) -> f64| format!("{:.1} a commit", middle(figure));
+        let one = format!("mints, one node ({})", size(&|round| round.mints_one_size));
+        row(&one, Some(middle(&|round| round.mints_one)), none, 0);
+        let all = format!("mints, all nodes ({})", size(&|round| round.mints_all_size));
+        row(&all, Some(middle(&|round| round.mints_all)), none, 0);
         let p99 = middle(&|round| round.half_alone_p99);
         row("mints at half that", Some(middle(&|round| round.half_alone)), [None, Some(p99), None], 0);
         let p99 = middle(&|round| round.half_beside_p99);
@@ -195,7 +198,8 @@ fn windows(findings: &Findings) -> String {
 fn shares(findings: &Findings) -> String {
     let mut table = Table::new(&["of a core", "carrier", "nodes", "PostgreSQL", "NATS", "generator"]);
     for (carrier, found) in &findings.carriers {
-        let all: [(&str, Figure<Cpu>); 3] = [
+        let all: [(&str, Figure<Cpu>); 4] = [
+            ("mints, one node", |round| round.mints_one_cpu),
             ("mints, all nodes", |round| round.mints_cpu),
             ("fan-out", |round| round.fanout.cpu),
             ("fan-out beside mints", |round| round.fanout_beside.cpu),

@@ -22,6 +22,7 @@ use crate::bench::load::{self, Aim, Extent, Scripts};
 use crate::bench::scenario::Scenario;
 use crate::bench::script;
 use crate::bench::token::TokenPool;
+use crate::bench::workplace::Workplace;
 
 /// Nodes that serve as one.
 pub(super) const NODES: usize = 3;
@@ -65,6 +66,19 @@ impl Times {
     }
 }
 
+/// A window of mints.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Minted {
+    /// A second.
+    pub(super) rate: f64,
+    /// Milliseconds.
+    pub(super) p99: f64,
+    /// Operations a commit.
+    pub(super) size: f64,
+    /// Shares of a core.
+    pub(super) cpu: Cpu,
+}
+
 /// A window of publications.
 #[derive(Clone, Debug)]
 pub(super) struct Fanout {
@@ -83,8 +97,12 @@ pub(super) struct Round {
     /// Mints a second of a node alone, and of all nodes.
     pub(super) mints_one: f64,
     pub(super) mints_all: f64,
-    /// Shares of a core while all nodes mint.
+    /// Shares of a core while one mints, and while all do.
+    pub(super) mints_one_cpu: Cpu,
     pub(super) mints_cpu: Cpu,
+    /// Operations a commit in the same windows.
+    pub(super) mints_one_size: f64,
+    pub(super) mints_all_size: f64,
     /// Mints a second at half that rate: alone, and beside the fan-out.
     pub(super) half_alone: f64,
     pub(super) half_beside: f64,
@@ -126,26 +144,23 @@ pub(super) struct Site<'a> {
     pub(super) minting: u32,
 }
 
-impl Site<'_> {
+impl<'a> Site<'a> {
+    pub(super) fn start(
+        workplace: &Workplace,
+        (ground, alone): (&'a Ground, &'a Fleet),
+        carrier: Carrier,
+        minting: u32,
+    ) -> anyhow::Result<Self> {
+        Ok(Self { ground, fleet: Fleet::start(workplace, ground, carrier, NODES, false)?, alone, minting })
+    }
+
     /// Measures all that can be measured again and again.
     pub(super) fn round(&self, number: u32, window: Duration) -> anyhow::Result<Round> {
         let seed = u64::from(number) * 16;
         let say = |what: &str, figures: String| {
             eprintln!("{}, round {}: {what}: {figures}", self.fleet.carrier.name(), number + 1);
         };
-        let mut mints = BTreeMap::new();
-        let mut mints_cpu = Cpu::default();
-        let one_first = number.is_multiple_of(2);
-        for all in [!one_first, one_first] {
-            let fleet = if all { &self.fleet } else { self.alone };
-            let (rate, _, cpu) = self.mint(fleet, None, window, seed + u64::from(all)).context("mints")?;
-            say(if all { "mints of all nodes" } else { "mints of one" }, format!("{rate:.0}/s"));
-            mints.insert(all, rate);
-            if all {
-                mints_cpu = cpu;
-            }
-        }
-        let (mints_one, mints_all) = (mints[&false], mints[&true]);
+        let [one, all] = self.mints(number, window)?;
         let idle = self.idle(window).context("publications one at a time")?;
         say("one at a time", shown(&idle));
         let joins = self.joins(number).context("first joins")?;
@@ -154,26 +169,30 @@ impl Site<'_> {
         say("ends", shown(&ends));
         let fanout = self.fanout(window, None, seed).context("fan-out")?.0;
         say("fan-out", format!("{:.0}/s, {}, {} missing", fanout.rate, shown(&fanout.times), fanout.missing));
-        let half = mints_all / 2.0;
-        let (half_alone, half_alone_p99, _) = self.mint(&self.fleet, Some(half), window, seed + 2)?;
+        let half = all.rate / 2.0;
+        let half_alone = self.mint(&self.fleet, Some(half), window, seed + 2)?;
         let (fanout_beside, beside) = self.fanout(window, Some(half), seed + 3).context("fan-out beside mints")?;
         let (half_beside, half_beside_p99) = beside.context("there were mints beside it")?;
         say(
             "fan-out beside mints",
             format!(
-                "{:.0}/s, {}, {} missing; mints {half_beside:.0}/s of {half_alone:.0}/s",
+                "{:.0}/s, {}, {} missing; mints {half_beside:.0}/s of {:.0}/s",
                 fanout_beside.rate,
                 shown(&fanout_beside.times),
-                fanout_beside.missing
+                fanout_beside.missing,
+                half_alone.rate
             ),
         );
         Ok(Round {
-            mints_one,
-            mints_all,
-            mints_cpu,
-            half_alone,
+            mints_one: one.rate,
+            mints_all: all.rate,
+            mints_one_cpu: one.cpu,
+            mints_cpu: all.cpu,
+            mints_one_size: one.size,
+            mints_all_size: all.size,
+            half_alone: half_alone.rate,
             half_beside,
-            half_alone_p99,
+            half_alone_p99: half_alone.p99,
             half_beside_p99,
             fanout,
             fanout_beside,
@@ -183,18 +202,40 @@ impl Site<'_> {
         })
     }
 
-    /// Mints a second, their 99th percentile in milliseconds, and shares of a core.
-    fn mint(
-        &self,
-        fleet: &Fleet,
-        per_second: Option<f64>,
-        window: Duration,
-        seed: u64,
-    ) -> anyhow::Result<(f64, f64, Cpu)> {
+    /// As many mints as one node takes, and all nodes; which comes first changes from round to round.
+    pub(super) fn mints(&self, number: u32, window: Duration) -> anyhow::Result<[Minted; 2]> {
+        let mut minted = BTreeMap::new();
+        let one_first = number.is_multiple_of(2);
+        for all in [!one_first, one_first] {
+            let fleet = if all { &self.fleet } else { self.alone };
+            let seed = u64::from(number) * 16 + u64::from(all);
+            let found = self.mint(fleet, None, window, seed).context("mints")?;
+            let (carrier, of) = (self.fleet.carrier.name(), if all { "all nodes" } else { "one" });
+            let Minted { rate, p99, size, cpu } = &found;
+            eprintln!(
+                "{carrier}, round {}: mints of {of}: {rate:.0}/s, p99 {p99:.2} ms, {size:.1} a commit; of a core: nodes {:.2}, \
+                 PostgreSQL {:.2}, generator {:.2}",
+                number + 1,
+                cpu.nodes,
+                cpu.postgres,
+                cpu.generator
+            );
+            minted.insert(all, found);
+        }
+        Ok([minted[&false], minted[&true]])
+    }
+
+    fn mint(&self, fleet: &Fleet, per_second: Option<f64>, window: Duration, seed: u64) -> anyhow::Result<Minted> {
         let aim = Aim { servers: fleet.addresses(), per_second };
         let scripts = self.minting(fleet, seed);
-        let (outcome, before, after) = load::run(aim, scripts, Extent::Window(window), || fleet.cpu(self.ground))?;
-        Ok((outcome.rate(), outcome.latency_millis(0.99), (after - before).over(outcome.elapsed)))
+        let measured = || Ok((fleet.cpu(self.ground)?, fleet.commits()?));
+        let (outcome, before, after) = load::run(aim, scripts, Extent::Window(window), measured)?;
+        Ok(Minted {
+            rate: outcome.rate(),
+            p99: outcome.latency_millis(0.99),
+            size: after.1.since(before.1).size_mean(),
+            cpu: (after.0 - before.0).over(outcome.elapsed),
+        })
     }
 
     fn minting(&self, fleet: &Fleet, seed: u64) -> Scripts {
@@ -422,13 +463,13 @@ pub(super) struct Found {
 
 /// Measures all of one carrier.
 pub(super) fn measure(
-    workplace: &crate::bench::workplace::Workplace,
+    workplace: &Workplace,
     (ground, alone): (&Ground, &Fleet),
     carrier: Carrier,
     (rounds, window): (u32, Duration),
     minting: u32,
 ) -> anyhow::Result<Found> {
-    let site = Site { ground, fleet: Fleet::start(workplace, ground, carrier, NODES, false)?, alone, minting };
+    let site = Site::start(workplace, (ground, alone), carrier, minting)?;
     let rounds = (0..rounds).map(|number| site.round(number, window)).collect::<anyhow::Result<_>>()?;
     let crash = site.crash().context("a crash")?;
     eprintln!("{}: a crash: {}, {} twice", carrier.name(), shown(&crash.times), crash.doubled);
