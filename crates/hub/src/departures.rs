@@ -54,6 +54,36 @@ struct Waiting {
     told: usize,
 }
 
+/// Those that wait, in order.
+#[derive(Debug, Default)]
+struct Line {
+    waiting: VecDeque<Waiting>,
+    /// How many of them are of this connection, which ended.
+    of: HashMap<ConnectionId, usize>,
+}
+
+impl Line {
+    fn push(&mut self, departure: Departure) {
+        if departure.ended.is_none() {
+            *self.of.entry(departure.departed.connection).or_default() += 1;
+        }
+        self.waiting.push_back(Waiting { due: Instant::now() + DELAY, departure, told: 0 });
+    }
+
+    fn remove(&mut self, at: usize) -> Option<Waiting> {
+        let removed = self.waiting.remove(at)?;
+        if removed.departure.ended.is_none()
+            && let Entry::Occupied(mut count) = self.of.entry(removed.departure.departed.connection)
+        {
+            *count.get_mut() -= 1;
+            if *count.get() == 0 {
+                count.remove();
+            }
+        }
+        Some(removed)
+    }
+}
+
 /// What is to be told next of a departure.
 #[derive(Debug)]
 pub(crate) enum Step {
@@ -66,7 +96,7 @@ pub(crate) enum Step {
 /// Bounded by the connections that there were: also one that nobody knows of may be observed before it is told.
 #[derive(Debug, Default)]
 pub(crate) struct Departures {
-    waiting: Mutex<VecDeque<Waiting>>,
+    line: Mutex<Line>,
     /// How many connections of an endpoint went of which its observers are not told yet.
     untold: Mutex<HashMap<(AppId, EndpointId), usize>>,
     added: Notify,
@@ -90,7 +120,7 @@ impl Departures {
         if self.muted.load(Ordering::Relaxed) {
             return;
         }
-        self.waiting.lock().push_back(Waiting { due: Instant::now() + DELAY, departure, told: 0 });
+        self.line.lock().push(departure);
         self.added.notify_one();
     }
 
@@ -121,8 +151,8 @@ impl Departures {
         if self.untold_of(app, std::slice::from_ref(endpoint)) == 0 {
             return Vec::new();
         }
-        let waiting = self.waiting.lock();
-        let departures = waiting.iter().map(|waiting| &waiting.departure);
+        let line = self.line.lock();
+        let departures = line.waiting.iter().map(|waiting| &waiting.departure);
         let departed = departures.filter(|departure| departure.own).map(|departure| &departure.departed);
         departed.filter(|departed| departed.app_id == app && departed.endpoint == *endpoint).cloned().collect()
     }
@@ -130,14 +160,14 @@ impl Departures {
     /// How many wait, and of how many it is expected that observers are told.
     #[cfg(feature = "inspected")]
     pub(crate) fn left(&self) -> usize {
-        self.waiting.lock().len() + self.untold.lock().values().sum::<usize>()
+        self.line.lock().waiting.len() + self.untold.lock().values().sum::<usize>()
     }
 
     /// Waits until a departure is due, and says of which connection. All wait equally long, so the first in is the first out.
     pub(crate) async fn due(&self) -> ConnectionId {
         loop {
             let added = self.added.notified();
-            let first = self.waiting.lock().front().map(|first| (first.due, first.departure.departed.connection));
+            let first = self.line.lock().waiting.front().map(|first| (first.due, first.departure.departed.connection));
             match first {
                 None => added.await,
                 Some((due, connection)) if due <= Instant::now() => return connection,
@@ -148,8 +178,8 @@ impl Departures {
 
     /// What is to be told next of the first departure, which is due. None: that is not this connection's any more.
     pub(crate) fn step(&self, connection: ConnectionId) -> Option<Step> {
-        let mut waiting = self.waiting.lock();
-        let first = waiting.front_mut().filter(|first| first.departure.departed.connection == connection)?;
+        let mut line = self.line.lock();
+        let first = line.waiting.front_mut().filter(|first| first.departure.departed.connection == connection)?;
         let Departure { departed, at, .. } = &first.departure;
         let Departed { app_id, endpoint, connection, groups } = departed;
         if let Some(group) = groups.get(first.told).cloned() {
@@ -158,15 +188,23 @@ impl Departures {
             let departed = Departed { app_id, endpoint, connection, groups: Vec::new() };
             return Some(Step::Left { departed, group, at: *at });
         }
-        waiting.pop_front().map(|first| Step::Last(first.departure))
+        line.remove(0).map(|first| Step::Last(first.departure))
+    }
+
+    /// Whether a connection ended, and that is not told, or in part.
+    pub(crate) fn awaits(&self, connection: ConnectionId) -> bool {
+        self.line.lock().of.contains_key(&connection)
     }
 
     /// Departures of a connection that are not told, or in part, for who has to tell something newer of it.
     pub(crate) fn take_of(&self, connection: ConnectionId) -> Vec<Departure> {
-        let mut waiting = self.waiting.lock();
+        let mut line = self.line.lock();
         let mut taken = Vec::new();
-        while let Some(at) = waiting.iter().position(|waiting| waiting.departure.is_of(connection)) {
-            taken.extend(waiting.remove(at).map(|Waiting { mut departure, told, .. }| {
+        // Only of some that there are, for the line may be long.
+        while line.of.contains_key(&connection)
+            && let Some(at) = line.waiting.iter().position(|waiting| waiting.departure.is_of(connection))
+        {
+            taken.extend(line.remove(at).map(|Waiting { mut departure, told, .. }| {
                 departure.departed.groups.drain(..told);
                 departure
             }));
@@ -226,10 +264,10 @@ mod tests {
     async fn what_nobody_is_to_hear_is_not_kept() {
         let departures = Departures::default();
         departures.add(departure("alone"));
-        assert_eq!(departures.waiting.lock().len(), 1, "somebody may yet observe it");
+        assert_eq!(departures.line.lock().waiting.len(), 1, "somebody may yet observe it");
         departures.mute();
         departures.add(departure("sent away"));
-        assert_eq!(departures.waiting.lock().len(), 1);
+        assert_eq!(departures.line.lock().waiting.len(), 1);
     }
 
     #[tokio::test(start_paused = true)]
@@ -253,7 +291,7 @@ mod tests {
         assert!(matches!(departures.step(connection), Some(Step::Left { group, .. }) if group == groups[0]));
         let taken = departures.take_of(connection);
         assert_eq!(taken.iter().map(|taken| &taken.departed.groups[..]).collect::<Vec<_>>(), [&groups[1..]]);
-        assert!(departures.take_of(connection).is_empty());
+        assert!(departures.take_of(connection).is_empty() && !departures.awaits(connection));
         assert_eq!(departures.due().await, connection, "what left with a group waits for its own time");
         assert!(matches!(departures.step(connection), Some(Step::Last(ended)) if ended.ended.is_some()));
         assert!(departures.step(connection).is_none());

@@ -15,6 +15,11 @@ impl Receiver for Hub {
                 if there.is_none_or(|(others, from)| others.tells(from, app_id, &to, &event)) {
                     if let Some(connection) = there.and(event.from_connection) {
                         self.tell_untold_of(connection);
+                        let is_there = matches!(event.content, Content::Joined { .. } | Content::Presence(_));
+                        // Where it went from may have told its end, and that it moved is lost.
+                        if is_there && self.local.departures.awaits(connection) {
+                            self.alone_with(connection, || self.tell_departures_of(connection));
+                        }
                         if let Content::Joined { group, .. } = &event.content {
                             self.tell_ended_of(connection, group);
                         }

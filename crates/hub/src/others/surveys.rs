@@ -263,7 +263,8 @@ impl Hub {
             others.lost.notified().await;
             while let Some(departures) = others.take_leave() {
                 for departure in departures {
-                    self.tell_later(departure);
+                    // What was found out of it is told before.
+                    self.alone_with(departure.departed.connection, || self.tell_later(departure));
                 }
                 tokio::task::yield_now().await;
             }
@@ -408,16 +409,19 @@ impl Hub {
         }
     }
 
+    /// To be called by who alone tells of that connection.
     fn tell_found(&self, Found { news, at }: Found) {
         let registry = &self.local.registry;
         match news {
             News::Joined { app_id, group, endpoint, connection } => {
+                self.tell_departures_of(connection);
                 let members = registry.members_before(app_id, &group, at);
                 let content = Content::Joined { group, endpoint: endpoint.clone(), connection };
                 let joined = self.event(&endpoint, Some(connection), RequestId::new(self.broker.chance()), content);
                 fanout::offer(self, members.iter(), None, &joined);
             }
             News::Said { app_id, endpoint, connection, presence } => {
+                self.tell_departures_of(connection);
                 let observers = registry.observers(app_id, &endpoint);
                 let said = self.event(
                     &endpoint,

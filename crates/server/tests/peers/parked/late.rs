@@ -6,7 +6,7 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use respoke_bus::faulty::Faults;
 use respoke_core::id::RequestId;
-use respoke_core::ports::{Answer, Bus, Deed, Delivery, Departed, Done, Question, Receiver, Source};
+use respoke_core::ports::{Answer, Bus, Deed, Delivery, Departed, Done, Gap, Question, Receiver, Source};
 use respoke_core::refusal::Refusal;
 use respoke_hub::Connection;
 use respoke_hub::ops::Asker;
@@ -147,6 +147,41 @@ async fn one_that_arrives_when_it_is_given_up_as_lost_is_there_in_the_end() {
     assert_eq!(bob, vec![]);
     is_told_as_gone_and_come(&carol);
     scene.is_consistent(&[0, 1, 2]);
+}
+
+/// A gap costs what said that it moved, and who asks finds it where it is now.
+#[tokio::test(start_paused = true)]
+async fn one_that_is_found_by_asking_when_it_is_given_up_as_lost_is_told_as_gone_and_then_as_come() {
+    let scene = Scene::draining().await;
+    let _never = hold_back_moved(&scene, 1);
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    scene.world.nodes[0].hub.end_parking().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.nothing_is_told();
+    scene.world.nodes[2].hub.missed(Gap { from: scene.world.nodes[1].node(), numbers: 1..=1 });
+    tokio::time::sleep(LATER).await;
+    let [_, mut carol] = scene.told();
+    let missed = carol.iter().position(|(name, _)| name == "missed");
+    carol.remove(missed.expect("she is told of the gap"));
+    is_told_as_gone_and_come(&carol);
+    scene.is_consistent(&[1, 2]);
+}
+
+/// What it says now is not what it said last.
+#[tokio::test(start_paused = true)]
+async fn one_that_speaks_when_it_is_given_up_as_lost_is_told_as_gone_before() {
+    let scene = Scene::draining().await;
+    let _never = hold_back_moved(&scene, 1);
+    let back = scene.world.connect(1, "alice").await;
+    assert_eq!(back.connection.id, scene.alice.connection.id);
+    scene.world.nodes[0].hub.end_parking().await;
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    scene.nothing_is_told();
+    scene.world.say(&back, "away").await;
+    tokio::time::sleep(LATER).await;
+    let [_, carol] = scene.told();
+    assert_eq!(carol, events(&[("leave", "alice"), ("presence", "alice"), ("presence", "alice")]));
 }
 
 #[tokio::test(start_paused = true)]
