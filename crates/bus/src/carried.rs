@@ -151,7 +151,7 @@ impl CarriedBus {
             book.apps().for_each(|app_id| outgoing.owe(app_id, None));
             self.pay(&book, &peer, &mut outgoing);
             if self.ends.load(Ordering::SeqCst) {
-                self.send_within(&peer, &mut outgoing, &encoded(&Item::News(InterestNews::Farewell)), &Kind::Other);
+                self.send_within(&peer, &mut outgoing, &farewell(&peer), &Kind::Other);
             }
         }
         drop(book);
@@ -176,7 +176,7 @@ impl CarriedBus {
         let _book = self.book.lock();
         self.ends.store(true, Ordering::SeqCst);
         for peer in self.peers() {
-            self.send(&peer, &encoded(&Item::News(InterestNews::Farewell)), &Kind::Other);
+            self.send(&peer, &farewell(&peer), &Kind::Other);
         }
     }
 
@@ -221,19 +221,7 @@ impl CarriedBus {
                 self.inbox.add(|waiting| waiting.push_all(&peer, peer.incoming.lock().gone(number)));
                 self.ask_again(&peer, now);
             }
-            Content::Seen(number) => {
-                let mut outgoing = peer.outgoing.lock();
-                let confirmed = outgoing.see(number, now);
-                let owes = outgoing.owes();
-                drop(outgoing);
-                if let Some(version) = confirmed {
-                    peer.confirm(version);
-                }
-                if owes {
-                    let book = self.book.lock();
-                    self.pay(&book, &peer, &mut peer.outgoing.lock());
-                }
-            }
+            Content::Seen(number) => self.see(&peer, number, now),
             Content::Again(missing) => {
                 let again = peer.outgoing.lock().again(&missing, now);
                 if let Some(gone) = again.gone {
@@ -247,6 +235,21 @@ impl CarriedBus {
         }
         self.hand_out();
         Ok(())
+    }
+
+    /// A node has everything up to this number, or knows that it is lost.
+    fn see(&self, peer: &Peer, number: u64, now: Instant) {
+        let mut outgoing = peer.outgoing.lock();
+        let confirmed = outgoing.see(number, now);
+        let owes = outgoing.owes();
+        drop(outgoing);
+        if let Some(version) = confirmed {
+            peer.confirm(version);
+        }
+        if owes {
+            let book = self.book.lock();
+            self.pay(&book, peer, &mut peer.outgoing.lock());
+        }
     }
 
     /// Looks after what time brings. Due every [`TICK`].
@@ -439,6 +442,12 @@ impl Bus for CarriedBus {
 
 fn hashed(interest: &Interest) -> (AppId, InterestHash) {
     (interest.app_id(), interest.into())
+}
+
+/// What a node is told by one that ends.
+fn farewell(peer: &Peer) -> Bytes {
+    // What it made up for was sent before that number was noted, so this stands behind it.
+    encoded(&Item::News(InterestNews::Farewell { known: peer.seen.load(Ordering::SeqCst) }))
 }
 
 /// The bytes of an item. Those of one that is too long say so, and its number is told as missed.

@@ -67,6 +67,7 @@ macro_rules! cut_cases {
                 what_nothing_makes_up_for_comes_once_it_is_confirmed
                 who_hears_late_of_a_join_makes_up_for_it
                 what_was_published_past_a_join_by_one_that_takes_leave_is_told
+                of_one_that_made_up_for_all_behind_its_farewell_nothing_is_told
                 of_one_that_took_leave_nothing_is_told_where_all_was_heard_in_time
                 whoever_is_second_is_confirmed_no_earlier_than_the_first
                 who_is_cut_off_does_not_answer_and_holds_up_nobody_longer

@@ -16,17 +16,34 @@ use super::incoming::Next;
 use super::peer::{Part, Peer};
 use super::recent::Kept;
 use super::sent::Kind;
-use super::{CarriedBus, Waiting, encoded};
+use super::{CarriedBus, Waiting, encoded, farewell};
+
+/// What is said at once of an item that was taken.
+enum Said {
+    Nothing,
+    /// That it is here.
+    Seen,
+    /// And, by a node that has said farewell, that what it made up for because of that is all.
+    Made,
+}
 
 impl CarriedBus {
     pub(super) fn hand_out(&self) {
         self.inbox.hand_out(|waiting| match waiting {
             Waiting::Next(peer, _) if peer.over.load(Ordering::SeqCst) => {}
             Waiting::Next(peer, Next::Item(number, item, len)) => {
-                let confirms = self.take_whole_or_part(&peer, number, item, len);
-                peer.seen.store(number, Ordering::Release);
-                if confirms {
-                    self.say_seen(&peer);
+                let said = self.take_whole_or_part(&peer, number, item, len);
+                // Before it is looked whether this node ends: who says farewell at this moment says so before it looks at this.
+                peer.seen.store(number, Ordering::SeqCst);
+                match said {
+                    Said::Nothing => {}
+                    Said::Seen => self.say_seen(&peer),
+                    Said::Made => {
+                        self.say_seen(&peer);
+                        if self.ends.load(Ordering::SeqCst) {
+                            self.send(&peer, &farewell(&peer), &Kind::Other);
+                        }
+                    }
                 }
             }
             Waiting::Next(peer, Next::Missed(numbers)) => {
@@ -46,17 +63,17 @@ impl CarriedBus {
         });
     }
 
-    /// Takes an item once it is whole. True: that it is here is to be said at once.
-    fn take_whole_or_part(&self, peer: &Arc<Peer>, number: u64, item: Item, len: usize) -> bool {
+    /// Takes an item once it is whole. What is to be said of that at once.
+    fn take_whole_or_part(&self, peer: &Arc<Peer>, number: u64, item: Item, len: usize) -> Said {
         let (item, len) = match item {
             Item::Part { index, count, bytes } => {
                 let part = peer.parts.lock().take(number, index, count, bytes);
                 match part {
-                    Part::Kept => return false,
+                    Part::Kept => return Said::Nothing,
                     Part::Whole(item, len) => (item, len),
                     Part::Torn(numbers) => {
                         self.miss(peer, numbers);
-                        return false;
+                        return Said::Nothing;
                     }
                 }
             }
@@ -65,10 +82,14 @@ impl CarriedBus {
                 (whole, len)
             }
         };
-        let confirms = matches!(item, Item::News(_) | Item::Unknown(Unknown { is: UnknownIs::News, .. }));
+        let said = match &item {
+            Item::News(InterestNews::Late { .. } | InterestNews::Complete) => Said::Made,
+            Item::News(_) | Item::Unknown(Unknown { is: UnknownIs::News, .. }) => Said::Seen,
+            _ => Said::Nothing,
+        };
         Counters::count(&self.counters.received);
         self.take(peer, number, item, len);
-        confirms
+        said
     }
 
     fn cut_parts(&self, peer: &Peer) {
@@ -144,7 +165,10 @@ impl CarriedBus {
                     self.make_up_for(peer, Some(peer.since), None, &[]);
                 }
             }
-            InterestNews::Farewell => peer.leave(),
+            InterestNews::Farewell { known } => {
+                self.see(peer, known, Instant::now());
+                peer.leave();
+            }
             InterestNews::Late { app_id, of, millis } => {
                 // That it is late came as late as anything that is kept.
                 let late = Duration::from_millis(millis).saturating_add(self.limits.kept_for);

@@ -143,19 +143,20 @@ impl Outgoing {
         self.behind.is_none().then_some(self.version_seen)
     }
 
-    /// Whether the other may have published something past what it was not told in time, and is not known to have made up for that.
-    /// It is known here `known_since` then.
-    pub(super) fn is_late(&self, known_since: Instant, now: Instant) -> bool {
-        let is_late_since = |since: Instant| now.duration_since(since) > self.limits.late_after;
+    /// Whether the other may have published something past what it was not told in time, until it `left`, and is not known to
+    /// have made up for that. It is known here `known_since` then.
+    pub(super) fn is_late(&self, known_since: Instant, left: Instant) -> bool {
+        let is_late_since = |since: Instant| left.duration_since(since) > self.limits.late_after;
         let is_late = |kind: &Kind| match kind {
             Kind::News(News { since, .. }) => since.is_some_and(is_late_since),
             Kind::Complete => is_late_since(known_since),
-            Kind::Late(..) => true,
+            Kind::Late(_, late) => is_late_since(late.since),
             Kind::Other => false,
         };
         let is_late_with_all = !self.introduced && is_late_since(known_since);
         let is_late_with_news = self.untold.values().flatten().any(|since| is_late_since(*since));
-        !self.late.is_empty() || is_late_with_all || is_late_with_news || self.sent.kinds().any(is_late)
+        let is_late_with_some = self.late.values().any(|late| is_late_since(late.since));
+        is_late_with_some || is_late_with_all || is_late_with_news || self.sent.kinds().any(is_late)
     }
 
     /// Something that is owed, if there is any, and room for it. It has to be sent then.

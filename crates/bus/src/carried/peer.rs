@@ -1,6 +1,7 @@
 //! Another node, as this one knows it.
 
 use std::ops::RangeInclusive;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -21,9 +22,11 @@ pub(super) struct Peer {
     /// Since when it is known.
     pub(super) since: Instant,
     pub(super) over: AtomicBool,
-    /// It ends in order, and everything that it said was handed on, or told to be lost. Nobody is connected there any more.
-    pub(super) said_farewell: AtomicBool,
-    /// When it did, it had not heard in time of all that this node is there for: what it published past that is lost with it.
+    /// When it said that it ends in order, first: everything that it said until then was handed on, or told to be lost. Nobody is
+    /// connected there any more.
+    pub(super) left: OnceLock<Instant>,
+    /// Then it had not heard in time of all that this node is there for. What it published past that is lost with it, unless it
+    /// made up for it since, and said so.
     pub(super) was_late: AtomicBool,
     pub(super) outgoing: Mutex<Outgoing>,
     pub(super) incoming: Mutex<Incoming>,
@@ -45,7 +48,7 @@ impl Peer {
             node,
             since: Instant::now(),
             over: AtomicBool::new(false),
-            said_farewell: AtomicBool::new(false),
+            left: OnceLock::new(),
             was_late: AtomicBool::new(false),
             outgoing: Mutex::new(Outgoing::new(here, node, limits, version)),
             incoming: Mutex::default(),
@@ -81,23 +84,24 @@ impl Peer {
         introduction
     }
 
-    /// It ends in order. What it published past this node until then, it does not make up for any more.
+    /// It ends in order, and says so, perhaps once more. What it published past this node until it said so first, and has not made
+    /// up for, is lost with it as it stands.
     pub(super) fn leave(&self) {
-        let is_late = self.outgoing.lock().is_late(self.since, Instant::now());
+        let left = *self.left.get_or_init(Instant::now);
+        let is_late = self.outgoing.lock().is_late(self.since, left);
         self.was_late.store(is_late, Ordering::SeqCst);
-        self.said_farewell.store(true, Ordering::SeqCst);
     }
 
     /// Whether it said farewell.
     pub(super) fn has_left(&self) -> bool {
-        self.said_farewell.load(Ordering::SeqCst)
+        self.left.get().is_some()
     }
 
     /// What it may have said that was not handed on whole. None: it said farewell behind all that it said, or never got so far as
     /// to speak. Before a node serves it tells all others what it is there for.
     pub(super) fn unheard(&self) -> Option<RangeInclusive<u64>> {
         let incoming = self.incoming.lock();
-        // What it made up for last goes out behind its farewell.
+        // What it made up for goes out behind its first farewell.
         let took_leave = self.has_left() && !self.was_late.load(Ordering::SeqCst) && !incoming.is_anything_missing();
         if took_leave || !incoming.is_anything_sent() {
             return None;

@@ -194,6 +194,24 @@ pub(super) async fn what_was_published_past_a_join_by_one_that_takes_leave_is_to
     assert!(b.notes.of(a.node()) == [1] || !b.notes.gaps().is_empty(), "{:?}", b.notes.all());
 }
 
+/// What is made up for is not lost, though it comes behind the farewell.
+pub(super) async fn of_one_that_made_up_for_all_behind_its_farewell_nothing_is_told(fixture: impl Cuttable) {
+    let (a, b) = fixture.two().await;
+    quiet().await;
+    fixture.nodes().delay(b.node().id, a.node().id, 600 * MILLI);
+    let confirmation = b.bus.hold(&in_room("room"));
+    sleep(CarriedLimits::DEFAULT.late_after + MILLI).await;
+    assert_eq!(confirmation.missing(), [a.node()]);
+    a.bus.publish(words("room", 1));
+    fixture.nodes().say_farewell(a.node());
+    knows_that_it_leaves(&b).await;
+    b.notes.until_of(a.node(), [1]).await;
+    quiet().await;
+    fixture.lose(a.node());
+    b.notes.until(|notes| notes.lost() == [a.node()]).await;
+    assert_eq!((b.notes.of(a.node()), b.notes.gaps()), (vec![1], vec![]));
+}
+
 /// Nobody is told of a gap who was heard in time, whatever was lost on the way.
 pub(super) async fn of_one_that_took_leave_nothing_is_told_where_all_was_heard_in_time(fixture: impl Cuttable) {
     let (a, b) = fixture.two().await;

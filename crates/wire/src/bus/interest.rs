@@ -54,9 +54,13 @@ pub enum InterestNews {
         /// For how long somebody has been there for the first of them, in milliseconds.
         millis: u64,
     },
-    /// It ends. Nobody is connected there any more, and nothing that it says from here on concerns anybody. So whoever has this
-    /// loses nothing with it.
-    Farewell,
+    /// It ends. Nobody is connected there any more, and nothing that it says from here on concerns anybody, but for what it makes
+    /// up for. So whoever has this, and was heard in time, loses nothing with it.
+    Farewell {
+        /// Everything of the receiver's up to this number was heard by then, and made up for if it was late. It is said anew when
+        /// that goes for more.
+        known: u64,
+    },
 }
 
 impl Coded for InterestHash {
@@ -76,5 +80,5 @@ coded_kinds! { InterestNews, "kind of interest" {
     3 => WholeApp(app_id),
     4 => Complete,
     5 => Late { app_id, of, millis },
-    6 => Farewell,
+    6 => Farewell { known },
 }}

@@ -8,7 +8,11 @@ use super::unknown::{among_others, bring, change};
 use super::*;
 
 fn farewell() -> Bytes {
-    Item::News(InterestNews::Farewell).encode().unwrap()
+    farewell_knowing(0)
+}
+
+fn farewell_knowing(known: u64) -> Bytes {
+    Item::News(InterestNews::Farewell { known }).encode().unwrap()
 }
 
 /// What is told as missed when the other node is gone, of which this arrived, each with its number.
@@ -89,7 +93,7 @@ async fn whoever_is_not_known_to_have_heard_anything_is_named() {
 
 /// How often a farewell was sent.
 fn farewells(items: &[Item]) -> usize {
-    items.iter().filter(|item| matches!(item, Item::News(InterestNews::Farewell))).count()
+    items.iter().filter(|item| matches!(item, Item::News(InterestNews::Farewell { .. }))).count()
 }
 
 #[tokio::test(start_paused = true)]
@@ -101,6 +105,23 @@ async fn whoever_is_heard_of_after_the_farewell_is_told_too() {
     bus.nodes_are(&[node(2), node(3)]);
     bus.nodes_are(&[node(2), node(3)]);
     assert_eq!(farewells(&keeps.items()), 2);
+}
+
+/// Whoever hears that knows that nothing more is made up for.
+#[tokio::test(start_paused = true)]
+async fn what_was_made_up_for_behind_a_farewell_is_followed_by_another() {
+    let (bus, keeps, _) = among_others();
+    let late =
+        Item::News(InterestNews::Late { app_id: AppId::random(), of: Vec::new(), millis: 300 }).encode().unwrap();
+    bring(&bus, 1, &late);
+    assert_eq!(farewells(&keeps.items()), 0);
+    bus.say_farewell();
+    bring(&bus, 2, &late);
+    // What both say when both end is answered by neither.
+    bring(&bus, 3, &farewell());
+    let items = keeps.items();
+    assert_eq!(farewells(&items), 2);
+    assert!(matches!(items.last(), Some(Item::News(InterestNews::Farewell { known: 2 }))), "{items:?}");
 }
 
 /// Who has it says so at once: whoever leaves waits for that.

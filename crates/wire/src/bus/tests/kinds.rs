@@ -173,7 +173,7 @@ fn news() -> Vec<(&'static str, Item)> {
         ("news: whole app", InterestNews::WholeApp(APP)),
         ("news: complete", InterestNews::Complete),
         ("news: late", InterestNews::Late { app_id: APP, of: vec![hash], millis: 8 }),
-        ("news: farewell", InterestNews::Farewell),
+        ("news: farewell", InterestNews::Farewell { known: 9 }),
     ]
     .into_iter()
     .map(|(name, news)| (name, Item::News(news)))

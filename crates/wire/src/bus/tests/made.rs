@@ -323,7 +323,7 @@ fn news() -> impl Strategy<Value = InterestNews> {
         (app(), vec(hash(), 0..5)).prop_map(|(app, hashes)| InterestNews::App(app, hashes)),
         app().prop_map(InterestNews::WholeApp),
         Just(InterestNews::Complete),
-        Just(InterestNews::Farewell),
+        any::<u64>().prop_map(|known| InterestNews::Farewell { known }),
         (app(), vec(hash(), 0..5), any::<u64>()).prop_map(|(app_id, of, millis)| InterestNews::Late {
             app_id,
             of,
