@@ -162,7 +162,7 @@ impl Place {
         let Some(postgres) = self.postgres()? else { return run_command(&mut self.tests(&[])) };
         run_command(&mut self.tests(&["--no-run"]))?;
         let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
-        others.env("TEST_POSTGRES", postgres.address());
+        others.env("TEST_POSTGRES", postgres.address()).env("TEST_STORE", "folder");
         beside(self.on_postgres(postgres), &self.build.join("on-postgres.log"), &mut others)
     }
 

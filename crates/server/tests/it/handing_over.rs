@@ -5,7 +5,7 @@ use std::ops::Index;
 use respoked::config::Config;
 use serde_json::json;
 
-use crate::harness::{End, Server, Socket, eventually, is_postgres_asked};
+use crate::harness::{End, Server, Socket, eventually, are_nodes_asked};
 
 /// Nodes over one database, with no proxy before them: a test says to which it goes.
 struct Cluster(Vec<Server>);
@@ -18,7 +18,7 @@ impl Cluster {
 
     /// The same with other settings.
     fn with(count: usize, change: impl FnOnce(&mut Config)) -> Option<Self> {
-        if !is_postgres_asked() {
+        if !are_nodes_asked() {
             return None;
         }
         let mut nodes = vec![Server::start_with(|config| {

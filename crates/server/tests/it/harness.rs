@@ -39,7 +39,7 @@ use serde_json::{Value, json};
 use tokio::runtime::Builder;
 use tokio_util::sync::CancellationToken;
 
-pub(crate) use databases::{Folder, data_folder, database_of, is_postgres_asked, place};
+pub(crate) use databases::{Folder, are_nodes_asked, data_folder, database_of, is_postgres_asked, place};
 #[cfg(target_os = "linux")]
 pub(crate) use faults::Faults;
 pub(crate) use nats_server::NatsServer;

@@ -18,12 +18,12 @@ use respoke_store::{PostgresOptions, PostgresStore};
 use respoke_wire::bus::VERSIONS;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, is_postgres_asked};
+use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, are_nodes_asked};
 use crate::postgres::serve;
 
 /// Two nodes that serve as one. None: not on PostgreSQL.
 fn two() -> Option<[Server; 2]> {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return None;
     }
     let one = Server::start_with(|config| {
@@ -119,7 +119,7 @@ fn an_end_at_one_node_closes_the_socket_at_another() {
 #[test]
 fn an_end_beside_a_node_that_has_just_joined_is_not_confirmed_by_all() {
     let folder = tempfile::tempdir().unwrap();
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return;
     }
     let Some(database) = Postgres::new() else { return };
@@ -170,7 +170,7 @@ fn a_node_that_drains_sends_its_clients_to_the_other_and_ends() {
 
 /// Two nodes, each a process of its own, with an app. None: there is no server for them.
 fn two_processes(folder: &std::path::Path) -> Option<(Postgres, Process, Process)> {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return None;
     }
     let database = Postgres::new()?;
@@ -235,7 +235,7 @@ fn a_node_that_was_stopped_serves_nothing_of_before_and_begins_another_life() {
 #[test]
 fn a_node_that_starts_again_where_it_was_killed_need_not_be_waited_for() {
     let folder = tempfile::tempdir().unwrap();
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return;
     }
     let Some(database) = Postgres::new() else { return };

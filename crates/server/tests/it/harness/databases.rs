@@ -2,6 +2,7 @@
 //!
 //! With `TEST_STORE=postgres` every data folder stands for a database on the server that `TEST_POSTGRES` names, as a role that
 //! may make databases. So the same tests run on both; the test command runs those again whose subject is what is kept.
+//! `TEST_STORE=folder` says that there are folders, though a server is named.
 
 use std::collections::HashMap;
 use std::ffi::OsString;
@@ -58,6 +59,20 @@ impl Drop for Folder {
 
 pub(crate) fn is_postgres_asked() -> bool {
     std::env::var_os("TEST_STORE").is_some_and(|store| store == "postgres")
+}
+
+/// Whether tests of several nodes have a database to do that on. They are run where folders stand for databases, and elsewhere
+/// there is nothing to do: but only where that is meant. Whoever names a server and runs them is not to take that for a success.
+pub(crate) fn are_nodes_asked() -> bool {
+    let set = |name| std::env::var_os(name);
+    match (set("TEST_STORE").as_deref().and_then(|store| store.to_str()), set("TEST_POSTGRES")) {
+        (Some("postgres"), _) => true,
+        (Some("folder"), _) | (None, None) => false,
+        (None, Some(_)) => panic!(
+            "TEST_POSTGRES names a server: TEST_STORE=postgres runs this test, and TEST_STORE=folder leaves it out"
+        ),
+        (Some(other), _) => panic!("TEST_STORE is postgres or folder, not {other}"),
+    }
 }
 
 /// The database that stands for a folder, if one does.

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, NatsServer, Server, Socket, eventually, is_postgres_asked};
+use crate::harness::{Client, End, NatsServer, Server, Socket, eventually, are_nodes_asked};
 
 /// How a client ends that is sent away.
 const SENT_AWAY: End = End { goodbye: false, code: Some(1001) };
@@ -16,7 +16,7 @@ const UNNOTICED: Duration = Duration::from_millis(750);
 
 /// Three nodes that serve as one. None: not on PostgreSQL.
 fn three() -> Option<[Server; 3]> {
-    is_postgres_asked().then(|| three_over(Vec::new()))
+    are_nodes_asked().then(|| three_over(Vec::new()))
 }
 
 /// The same that talk over NATS servers, if there are any.
@@ -121,7 +121,7 @@ fn nobody_hears_of_a_client_that_comes_back_from_a_node_that_drains() {
 
 #[test]
 fn nobody_hears_of_a_client_that_comes_back_over_nats() {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return;
     }
     let Some(nats) = NatsServer::start("") else { return };

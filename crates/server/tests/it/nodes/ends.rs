@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use crate::harness::{Answer, Client, PATIENCE, Server, eventually, is_postgres_asked};
+use crate::harness::{Answer, Client, PATIENCE, Server, are_nodes_asked, eventually};
 
 /// Who tries to redeem one token, all at the same moment.
 const TRIES: usize = 256;
@@ -14,7 +14,7 @@ const TOKENS: usize = 6;
 
 /// Three nodes that serve as one, and let one address show as many wrong credentials as it likes. None: not on PostgreSQL.
 pub(super) fn three() -> Option<[Server; 3]> {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return None;
     }
     let first = Server::start_with(|config| {

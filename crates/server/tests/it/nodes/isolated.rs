@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 
 use super::storm::links::{Link, Way};
-use crate::harness::{Client, End, Postgres, Process, Socket, eventually, is_postgres_asked};
+use crate::harness::{Client, End, Postgres, Process, Socket, are_nodes_asked, eventually};
 
 /// In the test command. It is far longer than a node serves without its database, so that both can be told apart.
 const SECS: u64 = 20;
@@ -48,7 +48,7 @@ fn all_ended(sockets: &mut [Socket], since: Instant, within: Duration) -> Vec<Du
 
 #[test]
 fn a_node_without_its_database_keeps_its_sockets_for_a_while() {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return;
     }
     let Some(database) = Postgres::new() else { return };

@@ -8,7 +8,7 @@ use serde_json::json;
 use super::in_a_room;
 use super::storm::links::{Link, Way};
 use crate::harness::{
-    Client, NatsServer, PASSWORD, Postgres, Process, Socket, eventually, is_postgres_asked, respoked, run, summary,
+    Client, NatsServer, PASSWORD, Postgres, Process, Socket, eventually, are_nodes_asked, respoked, run, summary,
 };
 use crate::postgres::serve;
 
@@ -46,7 +46,7 @@ struct Apart {
 impl Apart {
     /// None: not on PostgreSQL.
     fn new() -> Option<Self> {
-        let database = is_postgres_asked().then(Postgres::new).flatten()?;
+        let database = are_nodes_asked().then(Postgres::new).flatten()?;
         let folder = tempfile::tempdir().unwrap();
         let link = Link::to(database.server().get_ports()[0]);
         let flags = ["--database", &database.url_by(link.port)];
@@ -150,14 +150,14 @@ fn one_ends_in_order(nats: Option<&NatsServer>) {
 
 #[test]
 fn a_node_that_ends_in_order_takes_nothing_with_it() {
-    if is_postgres_asked() {
+    if are_nodes_asked() {
         one_ends_in_order(None);
     }
 }
 
 #[test]
 fn a_node_that_ends_in_order_takes_nothing_with_it_over_nats() {
-    if let Some(nats) = is_postgres_asked().then(|| NatsServer::start("")).flatten() {
+    if let Some(nats) = are_nodes_asked().then(|| NatsServer::start("")).flatten() {
         one_ends_in_order(Some(&nats));
     }
 }
@@ -165,7 +165,7 @@ fn a_node_that_ends_in_order_takes_nothing_with_it_over_nats() {
 /// One that is started again and again with a wrong setting would have all clients look for what they missed, each time.
 #[test]
 fn a_node_that_never_said_anything_takes_nothing_with_it() {
-    let Some(nats) = is_postgres_asked().then(|| NatsServer::start("")).flatten() else { return };
+    let Some(nats) = are_nodes_asked().then(|| NatsServer::start("")).flatten() else { return };
     let Some(database) = Postgres::new() else { return };
     let folder = tempfile::tempdir().unwrap();
     let (url, way) = (database.url(), Link::to(nats.port));

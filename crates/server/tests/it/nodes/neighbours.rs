@@ -6,12 +6,12 @@ use std::path::Path;
 use respoke_wire::bus::VERSION;
 
 use super::{joined, live_at};
-use crate::harness::{Postgres, is_postgres_asked, respoked, run};
+use crate::harness::{Postgres, are_nodes_asked, respoked, run};
 use crate::postgres::serve;
 
 /// A database in which a newer release lives, which reads these versions. It answers nothing, and is late for nobody.
 fn with_a_newer_neighbour(folder: &Path, codec: RangeInclusive<u8>) -> Option<Postgres> {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return None;
     }
     let database = Postgres::new()?;

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::two;
 use crate::console::{cookie, sign_in};
-use crate::harness::{Client, PASSWORD, Server, eventually, is_postgres_asked, text};
+use crate::harness::{Client, PASSWORD, Server, are_nodes_asked, eventually, text};
 
 /// A list that an admin asks for.
 fn list(node: &Client, admin: &str, path: &str) -> Vec<Value> {
@@ -182,7 +182,7 @@ fn the_console_lists_nodes_and_offers_to_drain_them() {
 
 #[test]
 fn a_server_that_is_alone_tells_of_no_nodes() {
-    if is_postgres_asked() {
+    if are_nodes_asked() {
         return;
     }
     let server = Server::start();

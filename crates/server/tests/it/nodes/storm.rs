@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use respoke_core::chance::SeededChance;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, is_postgres_asked, text};
+use crate::harness::{Client, are_nodes_asked, text};
 use clients::{Actor, Book, GROUPS, Shared, endpoint_of};
 use places::{Carrier, Fault, NODES, Places};
 
@@ -60,7 +60,7 @@ fn any_faults(carrier: Carrier, seed: u64) {
 }
 
 fn run(carrier: Carrier, seed: u64, faults: impl FnOnce(&SeededChance) -> Vec<Fault>) {
-    if !is_postgres_asked() {
+    if !are_nodes_asked() {
         return;
     }
     let seed = set("STORM_SEED").unwrap_or(seed);
