@@ -90,6 +90,8 @@ impl std::fmt::Debug for CarriedBus {
 enum Waiting {
     Next(Arc<Peer>, Next),
     Lost(Arc<Peer>),
+    /// A node came and went, and was not known here meanwhile.
+    Passed(Node),
 }
 
 impl State<Waiting> {
@@ -160,6 +162,16 @@ impl CarriedBus {
         }
         self.hand_out();
         introductions
+    }
+
+    /// These lived, and do so no more. What those said whom this node never knew did not come here.
+    pub fn are_over(&self, over: &[Node]) {
+        let mut peers = self.peers.write();
+        let unknown: Vec<_> =
+            over.iter().filter(|node| node.id != self.node.id && peers.passed(**node)).copied().collect();
+        drop(peers);
+        self.inbox.add(|waiting| unknown.into_iter().for_each(|node| waiting.push(Waiting::Passed(node))));
+        self.hand_out();
     }
 
     fn lose(&self, peer: Arc<Peer>) {

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use respoke_core::id::AppId;
-use respoke_core::ports::{Gap, Given, Source};
+use respoke_core::ports::{Gap, Given, Node, Source};
 use respoke_wire::bus::{InterestHash, InterestNews, Item, Unknown, UnknownIs};
 use tokio::time::Instant;
 
@@ -60,6 +60,12 @@ impl CarriedBus {
                     receiver.lost(peer.node);
                 }
             }
+            Waiting::Passed(node) => {
+                self.miss_of(node, 1..=u64::MAX);
+                if let Some(receiver) = self.receiver() {
+                    receiver.lost(node);
+                }
+            }
         });
     }
 
@@ -100,9 +106,13 @@ impl CarriedBus {
     }
 
     fn miss(&self, peer: &Peer, numbers: RangeInclusive<u64>) {
+        self.miss_of(peer.node, numbers);
+    }
+
+    fn miss_of(&self, from: Node, numbers: RangeInclusive<u64>) {
         Counters::count(&self.counters.missed);
         if let Some(receiver) = self.receiver() {
-            receiver.missed(Gap { from: peer.node, numbers });
+            receiver.missed(Gap { from, numbers });
         }
     }
 

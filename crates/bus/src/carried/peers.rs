@@ -25,6 +25,16 @@ impl Peers {
         self.live.values()
     }
 
+    /// A life is over. Whether it was not known until now.
+    pub(super) fn passed(&mut self, node: Node) -> bool {
+        let is_known = self.live.get(&node.id).is_some_and(|peer| peer.node.incarnation >= node.incarnation)
+            || self.over.get(&node.id).is_some_and(|over| *over >= node.incarnation);
+        if !is_known {
+            self.over.insert(node.id, node.incarnation);
+        }
+        !is_known
+    }
+
     /// These live, and `here` may be among them. Tells who is new and who is lost.
     ///
     /// A list may come that is older than another that came before. So a life that is over does not begin again, and no

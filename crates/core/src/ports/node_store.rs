@@ -186,6 +186,9 @@ pub enum Beating {
         now: Timestamp,
         /// All who live, this one among them, by their ids.
         nodes: Vec<NodeRecord>,
+        /// Lives that began after this one, came as far as to serve, and are over: those that ended last, and at most within an
+        /// hour. Who did not hear of one while it lived hears of it here.
+        over: Vec<Node>,
     },
     /// It was declared dead. It closes what it has, and may begin another life.
     Dead,

@@ -280,7 +280,13 @@ impl Among {
         let cluster = data_encoding::HEXLOWER.encode(&self.cluster().id);
         tracing::info!(node = %self.node, cluster, others, "this node serves");
         self.state.send_replace(NodeState::Serving);
-        Ok(())
+        // Written before anything is served: whoever does not hear of this life before it is over hears by that that something
+        // may have been said in it.
+        match self.beat(broker).await {
+            Beaten::Dead => bail!("this node was declared dead before it served"),
+            // It is written with a beat that is heard.
+            Beaten::Lives | Beaten::Unheard(_) => Ok(()),
+        }
     }
 
     /// Tells the others that this node is about to end, and waits a moment until the database has it: whoever then listens
@@ -412,7 +418,7 @@ impl Among {
             Ok(Err(error)) => return unheard(error),
             Err(late) => return unheard(StoreError::Unavailable(Box::new(late))),
         };
-        let Beating::Lives { now, nodes } = beating else { return Beaten::Dead };
+        let Beating::Lives { now, nodes, over } = beating else { return Beaten::Dead };
         let trip = clock.monotonic() - before;
         // Of one that was tried again or waited for, nobody knows when in it the database looked at its clock.
         if trip <= TRIP_MAX {
@@ -423,6 +429,7 @@ impl Among {
         let live = nodes_of(&nodes);
         self.carriage.nodes_are(&live);
         drop(self.bus.nodes_are(&live));
+        self.bus.are_over(&over);
         broker.nodes_are_known(changes);
         if nodes.iter().any(|record| record.node == self.node && record.is_to_drain) {
             self.to_drain.cancel();

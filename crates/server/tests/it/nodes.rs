@@ -13,12 +13,12 @@ mod storm;
 use std::ops::RangeInclusive;
 
 use respoke_core::clock::{Clock as _, SystemClock};
-use respoke_core::ports::{CarrierKind, Joining, Newcomer, NodeStore as _};
+use respoke_core::ports::{CarrierKind, Joining, Newcomer, Node, NodeStore as _};
 use respoke_store::{PostgresOptions, PostgresStore};
 use respoke_wire::bus::VERSIONS;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, Postgres, Process, Server, Socket, eventually, are_nodes_asked};
+use crate::harness::{Client, End, Postgres, Process, Server, Socket, are_nodes_asked, eventually};
 use crate::postgres::serve;
 
 /// Two nodes that serve as one. None: not on PostgreSQL.
@@ -127,13 +127,13 @@ fn an_end_beside_a_node_that_has_just_joined_is_not_confirmed_by_all() {
     let token = one.session("alice");
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     // It never answers.
-    let _store = runtime.block_on(joined(&database, VERSIONS));
+    let _joined = runtime.block_on(joined(&database, VERSIONS));
     let ended = one.request("DELETE", "/v1/session-tokens").token(&token).call();
     assert_eq!(ended.header("respoke-confirmed"), Some("1/2"), "{ended:?}");
 }
 
 /// Adds a node to those of a database, as one does that starts, and reads these versions of what nodes tell each other.
-async fn joined(database: &Postgres, codec: RangeInclusive<u8>) -> PostgresStore {
+async fn joined(database: &Postgres, codec: RangeInclusive<u8>) -> (PostgresStore, Node) {
     let mut server = database.server().clone();
     server.dbname(database.name());
     let store = PostgresStore::open(PostgresOptions::of(server)).await.unwrap();
@@ -147,9 +147,10 @@ async fn joined(database: &Postgres, codec: RangeInclusive<u8>) -> PostgresStore
         codec,
         now: SystemClock.now(),
     };
-    let joining = store.join(newcomer).await.unwrap();
-    assert!(matches!(joining, Joining::Joined { .. }), "{joining:?}");
-    store
+    match store.join(newcomer).await.unwrap() {
+        Joining::Joined { node, .. } => (store, node),
+        refused @ Joining::Refused(_) => panic!("{refused:?}"),
+    }
 }
 
 #[test]

@@ -179,6 +179,34 @@ async fn a_node_lives_from_its_join_until_it_leaves(both: Both) {
     both.close().await;
 }
 
+async fn over(store: &PostgresStore, node: Node) -> Vec<Node> {
+    match store.beat(node, NodeState::Serving, Load::default()).await.unwrap() {
+        Beating::Lives { over, .. } => over,
+        Beating::Dead => panic!("it lives"),
+    }
+}
+
+/// One that cannot reach the database meanwhile hears of it in no other way.
+async fn who_served_and_is_gone_is_told_to_those_who_began_before(both: Both) {
+    let before = join(&both.here, newcomer("before")).await;
+    let mut served = Vec::new();
+    for name in ["first", "second"] {
+        let node = join(&both.there, newcomer(name)).await;
+        assert!(beat(&both.there, node).await.is_some());
+        both.there.leave(node).await.unwrap();
+        served.push(node);
+    }
+    let never = join(&both.there, newcomer("never")).await;
+    both.there.leave(never).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(over(&both.here, before).await, served, "who does not serve says nothing");
+    }
+    let after = join(&both.there, newcomer("after")).await;
+    assert_eq!(over(&both.there, after).await, [], "that was before its time");
+    assert_eq!(both.living().await, [before, after]);
+    both.close().await;
+}
+
 async fn who_is_late_is_declared_dead_by_one_whose_beats_had_no_break(both: Both) {
     let (by, late) = (join(&both.here, newcomer("by")).await, join(&both.there, newcomer("late")).await);
     let declares = async || both.here.declare_dead(by, late).await.unwrap();
@@ -332,6 +360,7 @@ use races::{
 };
 cases! {
     a_node_lives_from_its_join_until_it_leaves
+    who_served_and_is_gone_is_told_to_those_who_began_before
     who_is_late_is_declared_dead_by_one_whose_beats_had_no_break
     who_was_late_and_was_not_declared_dead_goes_on
     a_gap_in_beats_begins_them_anew

@@ -7,7 +7,7 @@
 //! that is gone would otherwise stop all nodes.
 
 use respoke_core::clock::Timestamp;
-use respoke_core::ports::{Load, Node, NodeRecord, StoreError};
+use respoke_core::ports::{Load, Node, NodeRecord, NodeState, StoreError};
 use tokio_postgres::Row;
 
 use super::UNDO_MOVED;
@@ -47,10 +47,12 @@ macro_rules! beat {
              )
              SELECT here.goes_on, here.system, here.timeline, here.settled, here.moved, ",
             now!(),
-            ", n.id IS NOT NULL, ",
+            ", n.id IS NOT NULL, n.gone_at IS NOT NULL, ",
             record_columns!(),
             " FROM here LEFT JOIN (
                  SELECT * FROM own UNION ALL SELECT * FROM respoked.nodes WHERE gone_at IS NULL AND id <> $1
+                 UNION ALL (SELECT * FROM respoked.nodes WHERE gone_at IS NOT NULL AND incarnation > $2
+                            ORDER BY gone_at DESC LIMIT $12)
              ) n ON true ORDER BY n.id"
         )
     };
@@ -68,7 +70,12 @@ pub(super) struct Beat {
     pub(super) now: Timestamp,
     /// All who live, by their ids; the one that beat among them, if it does.
     pub(super) nodes: Vec<NodeRecord>,
+    /// Those who began to serve after it began, and are gone.
+    pub(super) over: Vec<Node>,
 }
+
+/// How many lives that are over are told with a beat, at most. Between two beats no more end.
+const OVER_MAX: i64 = 64;
 
 /// What came of one try.
 enum Tried {
@@ -96,7 +103,7 @@ impl PostgresStore {
     async fn try_to_beat(&self, node: Node, load: Load) -> Result<Tried, Failure> {
         let lent = self.pool.lend(&Errand::Beat).await?;
         let rows = ask(&lent, self.line.as_deref().map(Line::beats_at), node, load).await?;
-        let mut beat = Beat { now: Timestamp::from_millis(0), nodes: Vec::new() };
+        let mut beat = Beat { now: Timestamp::from_millis(0), nodes: Vec::new(), over: Vec::new() };
         for row in &rows {
             let mut columns = Columns::of(row);
             let goes_on: bool = columns.next()?;
@@ -115,8 +122,14 @@ impl PostgresStore {
                 }
             }
             beat.now = columns.time()?;
-            if columns.next()? {
-                beat.nodes.push(record(&mut columns)?);
+            let (is_any, is_gone) = (columns.next()?, columns.next()?);
+            if is_any {
+                let record = record(&mut columns)?;
+                match (is_gone, record.state) {
+                    (false, _) => beat.nodes.push(record),
+                    (true, NodeState::Serving | NodeState::Draining) => beat.over.push(record.node),
+                    (true, NodeState::Starting) => {}
+                }
             }
         }
         Ok(Tried::Beaten(beat))
@@ -131,7 +144,19 @@ async fn ask(connection: &Connection, place: Option<Settled>, node: Node, load: 
     let (system, timeline) = (place.map(|place| place.lineage.system), place.map(|place| place.lineage.timeline));
     let (timeline, settled) = (timeline.map(|number| format!("{number:08X}")), place.map(Settled::to_bytes));
     let (settled, longest_gap) = (settled.as_deref(), millis(BREAK));
-    let values =
-        params![id, incarnation, sockets, connections, lag, skew, feed_age, settled, system, timeline, longest_gap];
+    let values = params![
+        id,
+        incarnation,
+        sockets,
+        connections,
+        lag,
+        skew,
+        feed_age,
+        settled,
+        system,
+        timeline,
+        longest_gap,
+        OVER_MAX
+    ];
     connection.query(sql, values).await
 }

@@ -275,7 +275,7 @@ impl NodeStore for PostgresStore {
     }
 
     async fn beat(&self, node: Node, state: NodeState, load: Load) -> Result<Beating, StoreError> {
-        let Beat { now, mut nodes } = self.beat_once(node, load).await?;
+        let Beat { now, mut nodes, over } = self.beat_once(node, load).await?;
         let Some(own) = nodes.iter_mut().find(|one| one.node == node) else { return Ok(Beating::Dead) };
         if own.state != state {
             let set = async { in_ending_transaction!(self, write => { set_state(write, node, state).await }) };
@@ -286,7 +286,7 @@ impl NodeStore for PostgresStore {
                 Ok(Err(_)) | Err(_) => {}
             }
         }
-        Ok(Beating::Lives { now, nodes })
+        Ok(Beating::Lives { now, nodes, over })
     }
 
     async fn declare_dead(&self, by: Node, late: Node) -> Result<bool, StoreError> {

@@ -62,6 +62,23 @@ async fn what_is_known_to_have_been_sent_behind_a_farewell_and_did_not_come_is_m
     assert_eq!(missed_after(&[(1, farewell()), (3, change())]), [2..=u64::MAX]);
 }
 
+/// Who could not read the database meanwhile knew nobody to take it from.
+#[tokio::test(start_paused = true)]
+async fn of_a_node_that_came_and_went_unknown_all_that_it_said_is_missed_once() {
+    let (bus, _, told) = among_others();
+    let (known, unknown) = (node(2), node(3));
+    bring(&bus, 1, &farewell());
+    bus.nodes_are(&[node(1)]);
+    for _ in 0..2 {
+        bus.are_over(&[known, unknown, later(node(1))]);
+    }
+    assert_eq!(*told.missed.lock(), [Gap { from: unknown, numbers: 1..=u64::MAX }]);
+    assert_eq!(*told.lost.lock(), [known, unknown]);
+    // It does not come back by an old list.
+    bus.nodes_are(&[unknown]);
+    assert_eq!(bus.other_nodes(), []);
+}
+
 /// Nobody is connected there any more, so nothing has to be known of it, and nothing more is said there.
 #[tokio::test(start_paused = true)]
 async fn whoever_took_leave_is_neither_waited_for_nor_asked() {

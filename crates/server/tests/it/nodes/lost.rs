@@ -3,10 +3,12 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use respoke_core::ports::{Beating, Load, NodeState, NodeStore as _};
+use respoke_wire::bus::VERSIONS;
 use serde_json::json;
 
-use super::in_a_room;
 use super::storm::links::{Link, Way};
+use super::{in_a_room, joined};
 use crate::harness::{
     Client, NatsServer, PASSWORD, Postgres, Process, Socket, eventually, are_nodes_asked, respoked, run, summary,
 };
@@ -117,6 +119,28 @@ fn nothing_is_said_when_a_node_goes_on_that_is_dead_to_others() {
         answer.refused(503, code);
     }
     say(at_other, "after");
+    assert_eq!(heard_until(&mut bob, "message __SYSTEM__ after"), ["message __SYSTEM__ after"]);
+}
+
+/// It was not told of that node while it lived, and took nothing from a stranger.
+#[test]
+fn what_a_node_said_that_came_and_went_unknown_is_told_as_missed() {
+    let Some(database) = are_nodes_asked().then(Postgres::new).flatten() else { return };
+    let folder = tempfile::tempdir().unwrap();
+    let link = Link::to(database.server().get_ports()[0]);
+    let one = serve(folder.path(), &database.url_by(link.port)).with_app();
+    let mut bob = one.connect("bob");
+    link.set(Way::Held);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let (store, node) = joined(&database, VERSIONS).await;
+        let beating = store.beat(node, NodeState::Serving, Load::default()).await.unwrap();
+        assert!(matches!(beating, Beating::Lives { .. }), "{beating:?}");
+        store.leave(node).await.unwrap();
+    });
+    link.set(Way::Open);
+    assert_eq!(heard_until(&mut bob, "missed"), ["missed"]);
+    say(&one, "after");
     assert_eq!(heard_until(&mut bob, "message __SYSTEM__ after"), ["message __SYSTEM__ after"]);
 }
 
