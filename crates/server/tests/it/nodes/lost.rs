@@ -10,7 +10,7 @@ use serde_json::json;
 use super::storm::links::{Link, Way};
 use super::{in_a_room, joined};
 use crate::harness::{
-    Client, NatsServer, PASSWORD, Postgres, Process, Socket, eventually, are_nodes_asked, respoked, run, summary,
+    Client, NatsServer, PASSWORD, Postgres, Process, Socket, are_nodes_asked, eventually, respoked, run, summary,
 };
 use crate::postgres::serve;
 
@@ -83,6 +83,8 @@ fn what_a_node_answered_for_and_took_with_it_is_told_as_missed() {
 #[test]
 fn nothing_is_said_when_a_node_goes_on_that_is_dead_to_others() {
     const ASKERS: usize = 4;
+    /// How long somebody waits for certain for another node that is silent: a second, less what it takes a process to stop.
+    const WAITS: Duration = Duration::from_millis(900);
     let Some(Apart { link, one, at_other, .. }) = &Apart::new() else { return };
     let mut bob = at_other.connect("bob");
     let goes_on = AtomicBool::new(false);
@@ -95,25 +97,41 @@ fn nothing_is_said_when_a_node_goes_on_that_is_dead_to_others() {
     assert_eq!(heard_until(&mut bob, "signal __SYSTEM__ offer"), ["signal __SYSTEM__ offer"]);
 
     link.set(Way::Held);
-    // Each goes on until it is refused, so all of them ask something when it stops.
-    let until_refused = || loop {
-        let answer = offer();
-        if answer.status != 200 {
-            return answer;
+    // Each goes on until it is refused, so all of them ask something when it stops. What each is answered when it goes on.
+    let until_refused = || {
+        let mut answers = Vec::new();
+        loop {
+            let began = Instant::now();
+            let answer = offer();
+            let is_refused = answer.status != 200;
+            if is_refused || goes_on.load(Ordering::SeqCst) {
+                answers.push((began, answer));
+            }
+            if is_refused {
+                return answers;
+            }
         }
-        assert!(!goes_on.load(Ordering::SeqCst), "it was told that somebody heard it");
     };
-    let answers = std::thread::scope(|scope| {
+    let (stopped, answers) = std::thread::scope(|scope| {
         let asking: Vec<_> = (0..ASKERS).map(|_| scope.spawn(until_refused)).collect();
         let asked = one.figure("respoked_bus_items_sent_total");
         eventually(|| (one.figure("respoked_bus_items_sent_total") > asked).then_some(()));
         one.signal("STOP");
+        let stopped = Instant::now();
         assert_eq!(heard_until(&mut bob, "missed"), ["missed"]);
         goes_on.store(true, Ordering::SeqCst);
         one.signal("CONT");
-        asking.into_iter().map(|asking| asking.join().unwrap()).collect::<Vec<_>>()
+        (stopped, asking.into_iter().map(|asking| asking.join().unwrap()).collect::<Vec<_>>())
     });
-    for answer in answers {
+    // Whoever did not ask for so long before had heard nothing yet: that one is to be refused. Another may have been about to be
+    // told, of what was said before.
+    let is_judged = |began: Instant| stopped < began + WAITS;
+    assert!(answers.iter().any(|answers| is_judged(answers[0].0)), "none stood still while it waited");
+    for (began, answer) in answers.into_iter().flatten() {
+        if answer.status == 200 {
+            assert!(!is_judged(began), "it was told that somebody heard it");
+            continue;
+        }
         // One may have stood still right behind what it said.
         let code = if answer.body["code"] == "in_doubt" { "in_doubt" } else { "unavailable" };
         answer.refused(503, code);
