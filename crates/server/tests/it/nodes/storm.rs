@@ -24,6 +24,8 @@ use places::{Carrier, Fault, NODES, Places};
 const CLIENTS: usize = 9;
 /// What befalls nodes in the test command.
 const FAULTS: u64 = 5;
+/// How many times somebody has to hear what was said, at least, however busy the machine is.
+const JUDGED_MIN: usize = 50;
 /// How often NATS is started anew there.
 const RESTARTS: u64 = 3;
 /// How long clients go on between two faults.
@@ -97,7 +99,13 @@ fn run(carrier: Carrier, seed: u64, faults: impl FnOnce(&SeededChance) -> Vec<Fa
         "{} requests were answered, {} were not or refused, {} times somebody was told of a gap",
         book.answered, book.refused, book.gaps
     );
+    eprintln!(
+        "{} times somebody had to hear what was said, {} times not, for it was told of a gap",
+        book.judged, book.excused
+    );
+    assert!(book.wrong.is_empty(), "{:?}", book.wrong);
     assert!(book.answered > 100, "clients could do something");
+    assert!(book.judged > JUDGED_MIN && book.judged > book.excused, "so seldom somebody had to hear what was said");
 }
 
 /// Ends clients, in whatever way the test ends.

@@ -28,6 +28,8 @@ pub(super) struct Live {
     pub(super) presence: Option<String>,
     missed: Option<Instant>,
     heard: HashMap<(usize, u64), u32>,
+    /// The same of the page before: what came then may come once more.
+    heard_before: HashMap<(usize, u64), u32>,
 }
 
 /// What somebody said, and was told that it was.
@@ -47,6 +49,24 @@ enum To {
     Endpoint(&'static str),
 }
 
+impl Said {
+    /// Whether a client was there to hear it.
+    fn is_for(&self, client: usize, live: &Live) -> bool {
+        let since = match self.to {
+            To::Group(group) => live.groups.get(group).copied(),
+            To::Endpoint(endpoint) => (endpoint == endpoint_of(client)).then_some(live.since),
+        };
+        since.is_some_and(|since| since < self.began) && live.connection != self.connection
+    }
+}
+
+impl Live {
+    /// Whether it was told that it may have missed that.
+    fn is_excused(&self, said: &Said) -> bool {
+        self.missed.is_some_and(|missed| missed > said.began)
+    }
+}
+
 /// What all clients know.
 #[derive(Default)]
 pub(super) struct Book {
@@ -57,6 +77,10 @@ pub(super) struct Book {
     pub(super) refused: usize,
     /// How often somebody was told that something was lost.
     pub(super) gaps: usize,
+    /// How many times somebody had to hear what was said.
+    pub(super) judged: usize,
+    /// How many times somebody was told that it may have missed that.
+    pub(super) excused: usize,
     /// What must not be.
     pub(super) wrong: Vec<String>,
 }
@@ -71,13 +95,8 @@ impl Book {
         for said in &self.said {
             for (client, live) in self.live.iter().enumerate() {
                 let Some(live) = live else { continue };
-                let since = match said.to {
-                    To::Group(group) => live.groups.get(group).copied(),
-                    To::Endpoint(endpoint) => (endpoint == endpoint_of(client)).then_some(live.since),
-                };
-                let was_there = since.is_some_and(|since| since < said.began) && live.connection != said.connection;
-                let is_told = live.missed.is_some_and(|missed| missed > said.began);
-                if was_there && !is_told && !live.heard.contains_key(&(said.by, said.nth)) {
+                if said.is_for(client, live) && !live.is_excused(said) && !live.heard.contains_key(&(said.by, said.nth))
+                {
                     let (Said { by, nth, node, to, began, .. }, here) = (said, live.node);
                     let (ago, missed) = (began.elapsed(), live.missed.map(|missed| missed.elapsed()));
                     return Some(format!(
@@ -92,9 +111,14 @@ impl Book {
 
     /// All that was said was heard.
     pub(super) fn turn_page(&mut self) {
-        self.said.clear();
+        for said in std::mem::take(&mut self.said) {
+            for (client, live) in self.live.iter().enumerate() {
+                let Some(live) = live.as_ref().filter(|live| said.is_for(client, live)) else { continue };
+                *if live.is_excused(&said) { &mut self.excused } else { &mut self.judged } += 1;
+            }
+        }
         for live in self.live.iter_mut().flatten() {
-            live.heard.clear();
+            live.heard_before = std::mem::take(&mut live.heard);
         }
     }
 }
@@ -234,6 +258,7 @@ impl<'a> Actor<'a> {
             presence: None,
             missed: None,
             heard: HashMap::new(),
+            heard_before: HashMap::new(),
         };
         self.shared.book.lock().live[self.number] = Some(live);
     }
@@ -309,7 +334,9 @@ impl<'a> Actor<'a> {
                 _ => continue,
             };
             let (Some(by), Some(nth)) = (said["by"].as_u64(), said["nth"].as_u64()) else { continue };
-            let times = live.heard.entry((usize::try_from(by).unwrap(), nth)).or_default();
+            let which = (usize::try_from(by).unwrap(), nth);
+            let before = live.heard_before.get(&which).copied().unwrap_or(0);
+            let times = live.heard.entry(which).or_insert(before);
             *times += 1;
             if *times > 1 {
                 let groups = live.groups.iter().map(|(group, joined)| (group, joined.elapsed())).collect::<Vec<_>>();
