@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::harness::{Client, End, NatsServer, Server, Socket, eventually, are_nodes_asked};
+use crate::harness::{Client, End, NatsServer, Server, Socket, are_nodes_asked, eventually};
 
 /// How a client ends that is sent away.
 const SENT_AWAY: End = End { goodbye: false, code: Some(1001) };
@@ -161,6 +161,23 @@ fn nobody_hears_of_a_client_that_comes_back(three: &[Server; 3]) {
     for client in [&mut bob, &mut carol] {
         is_told_as_gone(client);
     }
+}
+
+/// It has ten seconds to ask for it.
+#[test]
+fn what_a_client_that_came_back_does_not_ask_for_again_is_told_as_left() {
+    let Some(three) = three() else { return };
+    let [alice, mut bob] = two_gathered(&three);
+    let [one, _other, third] = three;
+    let admin = one.admin_token("admin");
+    let id = alice.connection.clone();
+    drain(&one, &admin, "other");
+    let mut back = come_back(&third, alice);
+    assert_eq!(back.connection, id);
+    bob.push("leave room alice");
+    assert_eq!(members(&one), ["bob"]);
+    back.post("/v1/messages", json!({"to": "bob", "message": "still here"})).ok();
+    bob.push("message alice still here");
 }
 
 /// As respoke.js does in development mode: it has a token minted each time.
