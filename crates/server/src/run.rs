@@ -385,7 +385,11 @@ impl Started {
         let within = Duration::from_secs(self.config.drain_secs);
         let mut drain = match ended {
             Ended::Stopped => within,
-            Ended::DeclaredDead => DEAD_DRAIN,
+            Ended::DeclaredDead => {
+                // Before what follows sends them away as a node does that ends.
+                self.sockets.lose();
+                DEAD_DRAIN
+            }
         };
         if let Some(among) = &among {
             among.drain().await;

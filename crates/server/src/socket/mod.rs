@@ -229,7 +229,7 @@ impl Sockets {
     }
 
     /// Closes all sockets at once, because the others have told already that they are gone.
-    fn lose(&self) {
+    pub(crate) fn lose(&self) {
         for client in self.clients.all() {
             self.hub.close(&client.socket, Close::NodeLost);
         }
