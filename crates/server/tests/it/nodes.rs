@@ -11,6 +11,7 @@ mod shown;
 mod storm;
 
 use std::ops::RangeInclusive;
+use std::time::{Duration, Instant};
 
 use respoke_core::clock::{Clock as _, SystemClock};
 use respoke_core::ports::{CarrierKind, Joining, Newcomer, Node, NodeStore as _};
@@ -249,4 +250,26 @@ fn a_node_that_starts_again_where_it_was_killed_need_not_be_waited_for() {
     assert_eq!(client.get("/v1/groups").secret().call().status, 200);
     let admin = again.admin_token("owner");
     assert_eq!(live_at(&again, &admin), 1);
+}
+
+/// Whoever starts hears of the others a moment before these hear it.
+#[test]
+fn a_node_that_starts_names_nobody_as_deaf_who_hears_it_in_time() {
+    /// How long it waits for that.
+    const WAITS: Duration = Duration::from_secs(3);
+    if !are_nodes_asked() {
+        return;
+    }
+    let Some(database) = Postgres::new() else { return };
+    let (folder, url) = (tempfile::tempdir().unwrap(), database.url());
+    let _one = serve(folder.path(), &url);
+    for nth in 0..3 {
+        let data = folder.path().join(format!("other-{nth}"));
+        let began = Instant::now();
+        let other = Process::spawn_listening("127.0.0.1:0", &data, &["--database", &url, "--drain-secs", "1"]);
+        let log = std::fs::read_to_string(data.with_extension("log")).unwrap();
+        assert!(!log.contains("does not answer: if") || began.elapsed() >= WAITS, "{log}");
+        other.signal("TERM");
+        assert_eq!(other.wait(), 0);
+    }
 }
