@@ -55,15 +55,15 @@ async fn set_password(store: &Opened, admin: &Admin, password: NewPassword) -> P
     store.set_admin_password(admin.id, password, entry(Action::AdminPasswordChanged)).await.unwrap()
 }
 
-fn sealed() -> SealedTotp {
+pub(crate) fn sealed() -> SealedTotp {
     TotpSecret::random().seal(&Secret::new("password".into()), [1; 16]).unwrap()
 }
 
-pub(super) fn recovery(text: &str) -> SecretHash {
+pub(crate) fn recovery(text: &str) -> SecretHash {
     SecretHash::of(text.as_bytes())
 }
 
-pub(super) async fn add_factor(store: &Opened, admin: &Admin) -> FactorAddition {
+pub(crate) async fn add_factor(store: &Opened, admin: &Admin) -> FactorAddition {
     let factor = NewSecondFactor {
         sealed: sealed(),
         last_step: 100,

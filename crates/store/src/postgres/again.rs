@@ -1,20 +1,26 @@
 //! How what was taken away is taken away once more, on a server that lacks it (`journal.rs`).
 //!
 //! Each deed is done as it was done first, but to what was there before the server was promoted: what was made behind that is
-//! nobody's whom it meant. What is not there is passed over. Whoever followed the feed before hears of each as of any change.
+//! nobody's whom it meant. What is not there is passed over, and so is what somebody did otherwise since (`since.rs`). Whoever followed
+//! the feed before hears of each as of any change.
 
+mod admins;
+pub(super) mod since;
+
+use respoke_core::audit::Action;
+use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId};
 use respoke_core::ports::{BanRecord, Change, ScopeEnding};
-use respoke_core::secret::SecretHash;
 use uuid::Uuid;
 
+use self::since::Since;
 use super::connect::{Connection, params};
 use super::failure::Failure;
-use super::journal::{Again, Deed, OfAdmin, OfApp, Redeemed};
+use super::journal::{Again, Deed, OfApp, Redeemed};
 use super::lineage::Settled;
 use super::marks::mark;
-use super::rows::{all, lock_app};
+use super::rows::{all, exists, lock_app};
 use super::{admin_rows, endpoint_rows, feed_rows, node_lives};
 use crate::codes;
 
@@ -40,29 +46,35 @@ impl Written {
     }
 }
 
+/// Where it is written.
+#[derive(Clone, Copy)]
+pub(super) struct There<'a> {
+    pub(super) connection: &'a Connection,
+    pub(super) settled: Settled,
+    /// From where on others may have done something since.
+    pub(super) since: Since,
+    pub(super) chance: &'a dyn Chance,
+}
+
 /// Writes again which nodes are dead. Says how many there were.
-pub(super) async fn write_deaths_again(
-    connection: &Connection,
-    again: &Again,
-    settled: Settled,
-) -> Result<u64, Failure> {
+pub(super) async fn write_deaths_again(there: There<'_>, again: &Again) -> Result<u64, Failure> {
     let deaths: Vec<_> = again.deeds.iter().filter(|deed| deed.is_a_death()).cloned().collect();
     let mut written = 0;
     for part in deaths.chunks(DEEDS) {
-        written += in_transaction(connection, settled, Part::Deeds(part)).await?;
+        written += in_transaction(there, Part::Deeds(part)).await?;
     }
     Ok(written)
 }
 
 /// Writes all the rest of what the server lacks.
-pub(super) async fn write_again(connection: &Connection, again: &Again, settled: Settled) -> Result<Written, Failure> {
+pub(super) async fn write_again(there: There<'_>, again: &Again) -> Result<Written, Failure> {
     let mut written = Written { forgotten: again.forgotten, ..Written::default() };
     for part in again.redeemed.chunks(REDEMPTIONS) {
-        written.tokens += in_transaction(connection, settled, Part::Redeemed(part)).await?;
+        written.tokens += in_transaction(there, Part::Redeemed(part)).await?;
     }
     let deeds: Vec<_> = again.deeds.iter().filter(|deed| !deed.is_a_death()).cloned().collect();
     for part in deeds.chunks(DEEDS) {
-        written.deeds += in_transaction(connection, settled, Part::Deeds(part)).await?;
+        written.deeds += in_transaction(there, Part::Deeds(part)).await?;
     }
     Ok(written)
 }
@@ -74,11 +86,12 @@ enum Part<'a> {
     Deeds(&'a [Deed]),
 }
 
-async fn in_transaction(connection: &Connection, settled: Settled, part: Part<'_>) -> Result<u64, Failure> {
+async fn in_transaction(there: There<'_>, part: Part<'_>) -> Result<u64, Failure> {
+    let There { connection, settled, .. } = there;
     let mut tries = 0;
     loop {
         connection.begin_where("", |told| told.goes_on(settled)).await?;
-        let done = match write_part(connection, part, settled.head).await {
+        let done = match write_part(there, part).await {
             Ok(done) => connection.commit().await.map(|()| done),
             Err(failure) => Err(failure),
         };
@@ -90,13 +103,13 @@ async fn in_transaction(connection: &Connection, settled: Settled, part: Part<'_
     }
 }
 
-async fn write_part(connection: &Connection, part: Part<'_>, head: i64) -> Result<u64, Failure> {
+async fn write_part(there: There<'_>, part: Part<'_>) -> Result<u64, Failure> {
     match part {
-        Part::Redeemed(redeemed) => spend(connection, redeemed, head).await,
+        Part::Redeemed(redeemed) => spend(there.connection, redeemed, there.settled.head).await,
         Part::Deeds(deeds) => {
             let mut written = 0;
             for deed in deeds {
-                written += u64::from(write(connection, deed, head).await?);
+                written += u64::from(write(there, deed).await?);
             }
             Ok(written)
         }
@@ -122,7 +135,8 @@ async fn changed(connection: &Connection, rows: u64, change: Change, at: Timesta
 }
 
 /// Writes one. False: what it is about is not there, or was ended here as well.
-async fn write(connection: &Connection, deed: &Deed, head: i64) -> Result<bool, Failure> {
+async fn write(there: There<'_>, deed: &Deed) -> Result<bool, Failure> {
+    let (connection, head) = (there.connection, there.settled.head);
     match deed {
         Deed::TokenRevoked { number, at } => {
             let sql = "UPDATE respoked.log SET ended_at = $2
@@ -137,10 +151,10 @@ async fn write(connection: &Connection, deed: &Deed, head: i64) -> Result<bool, 
             changed(connection, ended, Change::Session(number.cast_unsigned()), *at).await
         }
         Deed::Ended { request, at } => Ok(mark(connection, request, *at).await? == ScopeEnding::Ended),
-        Deed::Banned { app, ban: record } => ban(connection, *app, record).await,
+        Deed::Banned { app, ban: record } => ban(there, *app, record).await,
         Deed::AccountDeleted { account, at } => delete_account(connection, *account, *at).await,
         Deed::OfApp { app, deed, at } => write_of_app(connection, *app, deed, *at).await,
-        Deed::OfAdmin { admin, deed, at } => write_of_admin(connection, *admin, deed, *at).await,
+        Deed::OfAdmin { admin, deed, at } => admins::write(there, *admin, deed, *at).await,
         Deed::NodeGone { node, at } => {
             let gone = node_lives::end(connection, *node).await?;
             changed(connection, gone, Change::Nodes, *at).await
@@ -148,20 +162,32 @@ async fn write(connection: &Connection, deed: &Deed, head: i64) -> Result<bool, 
     }
 }
 
-async fn ban(connection: &Connection, app: AppId, ban: &BanRecord) -> Result<bool, Failure> {
+/// One that somebody banned later, or let in again, stays as they left it. What was there of it is ended all the same.
+async fn ban(there: There<'_>, app: AppId, ban: &BanRecord) -> Result<bool, Failure> {
+    const END: &str = "UPDATE respoked.endpoints SET tokens_from = greatest(tokens_from, $3),
+                       sessions_from = greatest(sessions_from, $3) WHERE app_id = $1 AND endpoint = $2";
+    const BAN: &str =
+        "UPDATE respoked.endpoints SET tokens_from = $3, sessions_from = $3, banned_at = $4, banned_until = $5,
+                       ban_reason = $6 WHERE app_id = $1 AND endpoint = $2";
+    let connection = there.connection;
     if !lock_app(connection, app).await? {
         return Ok(false);
     }
     let (uuid, endpoint) = (app.uuid(), ban.endpoint_id.as_str());
     endpoint_rows::lock(connection, &[uuid], &[endpoint]).await?;
+    let times = (ban.banned_at.millis(), ban.until.millis());
+    let banned = "SELECT 1 FROM respoked.endpoints WHERE app_id = $1 AND endpoint = $2 AND banned_at > $3";
+    let change = Change::Endpoint(app, ban.endpoint_id.clone());
+    let stays = exists(connection, banned, params![uuid, endpoint, times.0]).await?
+        || there.since.is_done(connection, &change, &[Action::BanLifted], endpoint, ban.banned_at).await?;
+    let number = feed_rows::write(connection, Some(&change), ban.banned_at).await?;
+    if stays {
+        let ended = connection.execute(END, params![uuid, endpoint, there.settled.head + 1]).await?;
+        return Ok(ended > 0);
+    }
     let sql = "DELETE FROM respoked.push_tokens WHERE app_id = $1 AND endpoint = $2";
     connection.execute(sql, params![uuid, endpoint]).await?;
-    let change = Change::Endpoint(app, ban.endpoint_id.clone());
-    let number = feed_rows::write(connection, Some(&change), ban.banned_at).await?;
-    let sql = "UPDATE respoked.endpoints SET tokens_from = $3, sessions_from = $3, banned_at = $4, banned_until = $5,
-               ban_reason = $6 WHERE app_id = $1 AND endpoint = $2";
-    let times = (ban.banned_at.millis(), ban.until.millis());
-    Ok(connection.execute(sql, params![uuid, endpoint, number, times.0, times.1, ban.reason]).await? > 0)
+    Ok(connection.execute(BAN, params![uuid, endpoint, number, times.0, times.1, ban.reason]).await? > 0)
 }
 
 async fn delete_account(connection: &Connection, account: AccountId, at: Timestamp) -> Result<bool, Failure> {
@@ -175,7 +201,7 @@ async fn delete_account(connection: &Connection, account: AccountId, at: Timesta
         delete_app(connection, *app).await?;
     }
     for admin in &admins {
-        delete_admin(connection, *admin).await?;
+        admins::delete(connection, *admin).await?;
     }
     let apps = apps.into_iter().map(|id| Change::App(AppId::from_uuid(id)));
     let admins = admins.into_iter().map(|id| Change::Admin(AdminId::from_uuid(id)));
@@ -224,106 +250,6 @@ async fn write_of_app(connection: &Connection, app: AppId, deed: &OfApp, at: Tim
     changed(connection, rows, change, at).await
 }
 
-async fn write_of_admin(
-    connection: &Connection,
-    admin: AdminId,
-    deed: &OfAdmin,
-    at: Timestamp,
-) -> Result<bool, Failure> {
-    let uuid = admin.uuid();
-    let rows = match deed {
-        // What was proved or spent is no change.
-        OfAdmin::StepUsed(step) => {
-            let sql = "UPDATE respoked.second_factors SET last_step = $2 WHERE admin_id = $1 AND last_step < $2";
-            return Ok(connection.execute(sql, params![uuid, *step]).await? > 0);
-        }
-        OfAdmin::RecoveryCodeUsed(hash) => {
-            let sql = "DELETE FROM respoked.recovery_codes WHERE admin_id = $1 AND hash = $2";
-            return Ok(connection.execute(sql, params![uuid, &hash.as_bytes()[..]]).await? > 0);
-        }
-        OfAdmin::SetupTokenSpent(hash) => {
-            let sql = "DELETE FROM respoked.setup_tokens WHERE admin_id = $1 AND hash = $2";
-            return Ok(connection.execute(sql, params![uuid, &hash.as_bytes()[..]]).await? > 0);
-        }
-        OfAdmin::SetupTokenReplaced { expires_at } => {
-            let sql = "DELETE FROM respoked.setup_tokens WHERE admin_id = $1 AND expires_at < $2";
-            return Ok(connection.execute(sql, params![uuid, expires_at.millis()]).await? > 0);
-        }
-        // An owner who had come since may be missing here: then this one stays.
-        OfAdmin::Deleted | OfAdmin::RoleSet(_) if is_the_last_owner(connection, uuid).await? => 0,
-        OfAdmin::Deleted => delete_admin(connection, uuid).await?,
-        OfAdmin::RoleSet(role) => {
-            let sql = "UPDATE respoked.admins SET role = $2 WHERE id = $1";
-            connection.execute(sql, params![uuid, *role]).await?
-        }
-        OfAdmin::PasswordSet { hash, sealed, keep_session } => {
-            set_password(connection, uuid, hash, sealed.as_deref(), *keep_session).await?
-        }
-        OfAdmin::FactorAdded { sealed, last_step, recovery } => {
-            add_factor(connection, uuid, sealed, *last_step, recovery).await?
-        }
-        OfAdmin::FactorRemoved => {
-            admin_rows::remove_second_factor(connection, uuid).await?;
-            1
-        }
-        OfAdmin::SessionEnded(number) => {
-            let sql = "UPDATE respoked.admin_sessions SET ended_at = $3
-                       WHERE number = $1 AND admin_id = $2 AND ended_at IS NULL";
-            connection.execute(sql, params![*number, uuid, at.millis()]).await?
-        }
-        OfAdmin::SessionsEnded => {
-            let sql = "UPDATE respoked.admin_sessions SET ended_at = $2
-                       WHERE admin_id = $1 AND ended_at IS NULL AND created_at <= $2";
-            admin_rows::remove_setup_token(connection, uuid).await?;
-            connection.execute(sql, params![uuid, at.millis()]).await?
-        }
-    };
-    changed(connection, rows, Change::Admin(admin), at).await
-}
-
-async fn is_the_last_owner(connection: &Connection, admin: Uuid) -> Result<bool, Failure> {
-    Ok(admin_rows::is_not_the_last_owner(connection, admin).await? == Some(false))
-}
-
-async fn set_password(
-    connection: &Connection,
-    admin: Uuid,
-    hash: &str,
-    sealed: Option<&[u8]>,
-    keep_session: Option<u64>,
-) -> Result<u64, Failure> {
-    match sealed {
-        Some(sealed) => {
-            let sql = "UPDATE respoked.second_factors SET sealed = $2 WHERE admin_id = $1";
-            connection.execute(sql, params![admin, sealed]).await?;
-        }
-        None => admin_rows::remove_second_factor(connection, admin).await?,
-    }
-    admin_rows::remove_sessions(connection, admin, keep_session).await?;
-    admin_rows::remove_setup_token(connection, admin).await?;
-    let sql = "UPDATE respoked.admins SET password_hash = $2 WHERE id = $1";
-    connection.execute(sql, params![admin, hash]).await
-}
-
-async fn add_factor(
-    connection: &Connection,
-    admin: Uuid,
-    sealed: &[u8],
-    last_step: i64,
-    recovery: &[SecretHash],
-) -> Result<u64, Failure> {
-    let sql = "INSERT INTO respoked.second_factors (admin_id, sealed, last_step)
-               SELECT id, $2, $3 FROM respoked.admins WHERE id = $1 ON CONFLICT (admin_id) DO NOTHING";
-    let added = connection.execute(sql, params![admin, sealed, last_step]).await?;
-    if added > 0 {
-        let hashes: Vec<&[u8]> = recovery.iter().map(|hash| &hash.as_bytes()[..]).collect();
-        let sql = "INSERT INTO respoked.recovery_codes (admin_id, hash) SELECT $1, unnest($2::bytea[])
-                   ON CONFLICT (admin_id, hash) DO NOTHING";
-        connection.execute(sql, params![admin, hashes]).await?;
-    }
-    Ok(added)
-}
-
 /// Removes an app, of which nothing is found any more then. Upkeep removes what is left of it.
 async fn delete_app(connection: &Connection, app: Uuid) -> Result<u64, Failure> {
     let gone = connection.execute("DELETE FROM respoked.apps WHERE id = $1", params![app]).await?;
@@ -334,11 +260,5 @@ async fn delete_app(connection: &Connection, app: Uuid) -> Result<u64, Failure> 
     Ok(gone)
 }
 
-async fn delete_admin(connection: &Connection, admin: Uuid) -> Result<u64, Failure> {
-    let gone = connection.execute("DELETE FROM respoked.admins WHERE id = $1", params![admin]).await?;
-    admin_rows::remove_sessions(connection, admin, None).await?;
-    admin_rows::remove_setup_token(connection, admin).await?;
-    connection.execute("DELETE FROM respoked.known_addresses WHERE admin_id = $1", params![admin]).await?;
-    admin_rows::remove_second_factor(connection, admin).await?;
-    Ok(gone)
-}
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ use crate::contract::postgres_server::Server;
 /// How long a commit is waited for that nobody confirms.
 const SHORT: Duration = Duration::from_millis(500);
 
-async fn opened(config: Config, patience: Patience) -> Arc<PostgresStore> {
+pub(super) async fn opened(config: Config, patience: Patience) -> Arc<PostgresStore> {
     let options = Options { patience, ..Options::of(config) };
     Arc::new(PostgresStore::open(options).await.unwrap())
 }
@@ -49,7 +49,7 @@ async fn is_ended_on(server: &Client, session: &SessionRecord) -> bool {
 }
 
 /// Settles as soon as that is possible.
-async fn settle(store: &PostgresStore, server: &Server) {
+pub(super) async fn settle(store: &PostgresStore, server: &Server) {
     let connector = connector(store, server);
     until(async || connector.connect().await.is_ok()).await;
 }

@@ -13,7 +13,8 @@ use respoke_core::id::RequestId;
 use respoke_core::ports::StoreError;
 use tokio_util::task::TaskTracker;
 
-use super::again::{Written, write_again, write_deaths_again};
+use super::again::since::Since;
+use super::again::{There, Written, write_again, write_deaths_again};
 use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
@@ -98,10 +99,12 @@ pub(super) async fn make_fit(line: &Line, connection: &Connection) -> Result<(),
     // Until this goes on, nothing more is confirmed that is committed on the server before: it may be alive.
     let between = line.journal.begin_again();
     let again = line.journal.lacking(common);
-    let deaths = write_deaths_again(connection, &again, settled).await?;
+    let since = Since::promoted(known, settled, &line.given);
+    let there = There { connection, settled, since, chance: &*line.chance };
+    let deaths = write_deaths_again(there, &again).await?;
     // Whoever this process had declared dead is so. So a beat tells of nobody who is not.
     let passing = line.let_beats_pass(settled);
-    let mut written = write_again(connection, &again, settled).await?;
+    let mut written = write_again(there, &again).await?;
     written.deeds += deaths;
     let head = one(connection, "SELECT head FROM respoked.feed", &[], only::<i64>).await?;
     line.journal.note_again(common, head.unwrap_or(settled.head));
