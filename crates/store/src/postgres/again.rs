@@ -19,7 +19,7 @@ use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::journal::{Again, Deed, OfApp, Redeemed};
 use super::lineage::Settled;
-use super::marks::mark;
+use super::marks::mark_up_to;
 use super::rows::{all, exists, lock_app};
 use super::{admin_rows, endpoint_rows, feed_rows, node_lives};
 use crate::codes;
@@ -150,7 +150,7 @@ async fn write(there: There<'_>, deed: &Deed) -> Result<bool, Failure> {
             let ended = connection.execute(sql, params![*number, at.millis(), cause, head]).await?;
             changed(connection, ended, Change::Session(number.cast_unsigned()), *at).await
         }
-        Deed::Ended { request, at } => Ok(mark(connection, request, *at).await? == ScopeEnding::Ended),
+        Deed::Ended { request, at } => Ok(mark_up_to(connection, request, *at, head).await? == ScopeEnding::Ended),
         Deed::Banned { app, ban: record } => ban(there, *app, record).await,
         Deed::AccountDeleted { account, at } => delete_account(connection, *account, *at).await,
         Deed::OfApp { app, deed, at } => write_of_app(connection, *app, deed, *at).await,

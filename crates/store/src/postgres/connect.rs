@@ -26,6 +26,7 @@ use super::lineage::{ASK, ASK_SERVER, Confirmed, Line, SESSION_COLUMN, Told, ses
 use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]
 use super::plans;
+use super::settling;
 
 pub(super) use super::bind::{Param, params};
 
@@ -465,6 +466,7 @@ impl Connection {
         let era = self.era.load(Ordering::Relaxed);
         match &self.line {
             Some(line) if era != UNKEPT && !line.journal.keep(&mut self.taken.lock(), era) => {
+                settling::see_to_late(line);
                 self.give_up();
                 Err(Failure::lost("the server was left behind while a transaction was committed there"))
             }
@@ -531,6 +533,7 @@ impl Drop for Unanswered<'_> {
             && era != UNKEPT
         {
             line.journal.keep_in_doubt(&mut self.0.taken.lock(), era);
+            settling::see_to_late(line);
         }
     }
 }

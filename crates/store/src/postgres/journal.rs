@@ -8,10 +8,10 @@
 //! It is bounded by age and by what it takes in memory: 3 MiB of redemptions and 8 MiB of all else.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use parking_lot::Mutex;
+use parking_lot::{Mutex, MutexGuard};
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId, RoleId, SecretId};
 use respoke_core::ports::{BanRecord, EndRequest, EndScope, Node};
@@ -192,6 +192,8 @@ pub(super) struct Journal {
     kept: Mutex<Kept>,
     /// How often it was begun, or ended, to write again what a server lacks. It is odd in between.
     era: AtomicU64,
+    /// Whether something [came too late](Entry::is_late).
+    has_late: AtomicBool,
 }
 
 #[derive(Default)]
@@ -202,6 +204,9 @@ struct Kept {
     fallen: Fallen,
     /// Since when nothing gets older: a server takes another's place, which may take long.
     still_since: Option<Instant>,
+    /// How many were kept so far, and how many when it was asked last what is to be written again.
+    count: u64,
+    asked: u64,
 }
 
 struct Entry {
@@ -210,6 +215,10 @@ struct Entry {
     era: u64,
     /// The change that it was committed with, or [`NO_CHANGE`].
     change: i64,
+    /// How many were kept before.
+    nth: u64,
+    /// Whether it was kept when the database went on elsewhere already, or was about to, and was not written again there.
+    is_late: bool,
     deed: Deed,
 }
 
@@ -255,16 +264,14 @@ impl Journal {
         if taken.is_empty() {
             return goes_on();
         }
-        let mut kept = self.kept.lock();
-        kept.take(taken, era, self.era());
+        self.take(taken, era);
         goes_on()
     }
 
     /// Keeps what a transaction of `era` took away of whose commit nobody knows what came, and leaves it empty.
     pub(super) fn keep_in_doubt(&self, taken: &mut Taken, era: u64) {
         if !taken.is_empty() {
-            let mut kept = self.kept.lock();
-            kept.take(taken, era, self.era());
+            self.take(taken, era);
         }
     }
 
@@ -284,6 +291,7 @@ impl Journal {
     pub(super) fn lacking(&self, known: i64) -> Again {
         let mut kept = self.kept.lock();
         let now = kept.forget(Instant::now());
+        kept.asked = kept.count;
         let deeds = kept.deeds.iter().filter(|entry| entry.change > known).map(|entry| entry.deed.clone()).collect();
         let fallen = &kept.fallen;
         let recent = fallen.last.is_some_and(|last| now.saturating_duration_since(last) < KEPT);
@@ -301,6 +309,43 @@ impl Journal {
         }
         kept.fallen = Fallen::default();
         kept.still_since = None;
+        self.note_late(kept);
+    }
+
+    /// Whether something came too late for what was written again.
+    pub(super) fn has_late(&self) -> bool {
+        self.has_late.load(Ordering::Acquire)
+    }
+
+    /// What came too late for what was written again: it is in doubt, and who repeats it may be told that it is over.
+    pub(super) fn late(&self) -> Again {
+        let mut kept = self.kept.lock();
+        kept.forget(Instant::now());
+        kept.asked = kept.count;
+        let late = kept.deeds.iter().filter(|entry| entry.is_late).map(|entry| entry.deed.clone());
+        Again { deeds: late.collect(), ..Again::default() }
+    }
+
+    /// Notes that all of that was written.
+    pub(super) fn note_late_written(&self) {
+        self.note_late(self.kept.lock());
+    }
+
+    fn note_late(&self, mut kept: MutexGuard<'_, Kept>) {
+        let asked = kept.asked;
+        for entry in kept.deeds.iter_mut().filter(|entry| entry.nth < asked) {
+            entry.is_late = false;
+        }
+        self.has_late.store(kept.deeds.iter().any(|entry| entry.is_late), Ordering::Release);
+    }
+
+    fn take(&self, taken: &mut Taken, era: u64) {
+        let mut kept = self.kept.lock();
+        let present = self.era();
+        if !taken.deeds.is_empty() && era != present {
+            self.has_late.store(true, Ordering::Release);
+        }
+        kept.take(taken, era, present);
     }
 }
 
@@ -325,7 +370,8 @@ impl Kept {
         let change = taken.change.filter(|_| era == present).unwrap_or(NO_CHANGE);
         for deed in taken.deeds.drain(..) {
             self.bytes += deed.bytes();
-            let entry = Entry { since: now, era, change, deed };
+            let entry = Entry { since: now, era, change, nth: self.count, is_late: era != present, deed };
+            self.count += 1;
             let later = self.deeds.iter().rev().take_while(|other| entry.comes_before(other)).count();
             self.deeds.insert(self.deeds.len() - later, entry);
         }
@@ -420,6 +466,29 @@ mod tests {
         assert_eq!(steps(&journal.lacking(100)), [90, 99], "its number says nothing of the server that there is now");
         journal.note_again(0, 200);
         assert_eq!(steps(&journal.lacking(200)), [90, 99], "it came too late for what was written");
+    }
+
+    #[test]
+    fn what_came_too_late_is_told_until_it_was_written() {
+        let journal = Journal::default();
+        assert!(journal.keep(&mut taken(4, 40), 0));
+        journal.keep_in_doubt(&mut taken(5, 50), 0);
+        let between = journal.begin_again();
+        assert!(!journal.has_late(), "those are written now");
+        assert!(!journal.keep(&mut taken(6, 60), 0));
+        assert!(journal.has_late());
+        assert_eq!(steps(&journal.lacking(3)), [40, 50, 60]);
+        journal.keep_in_doubt(&mut taken(7, 70), 0);
+        journal.note_again(3, 9);
+        drop(between);
+        journal.keep_in_doubt(&mut taken(8, 80), 0);
+        assert!(journal.keep(&mut taken(10, 100), 2));
+        assert_eq!((journal.has_late(), steps(&journal.late())), (true, vec![70, 80]));
+        journal.keep_in_doubt(&mut taken(8, 90), 0);
+        journal.note_late_written();
+        assert_eq!((journal.has_late(), steps(&journal.late())), (true, vec![90]), "it came meanwhile");
+        journal.note_late_written();
+        assert!(!journal.has_late() && journal.late().deeds.is_empty());
     }
 
     #[tokio::test(start_paused = true)]

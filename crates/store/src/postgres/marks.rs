@@ -14,6 +14,26 @@ pub(super) async fn mark(
     request: &EndRequest,
     now: Timestamp,
 ) -> Result<ScopeEnding, Failure> {
+    mark_behind(connection, request, now, None).await
+}
+
+/// The same, but sparing what was born behind this change.
+pub(super) async fn mark_up_to(
+    connection: &Connection,
+    request: &EndRequest,
+    now: Timestamp,
+    newest: i64,
+) -> Result<ScopeEnding, Failure> {
+    mark_behind(connection, request, now, Some(newest + 1)).await
+}
+
+/// The same of what was born before a change; none: before the one by which this is told.
+async fn mark_behind(
+    connection: &Connection,
+    request: &EndRequest,
+    now: Timestamp,
+    before: Option<i64>,
+) -> Result<ScopeEnding, Failure> {
     // With an instant the marks bound what the instant may touch; without one they end all that was born before them.
     // A mark of 0 spares the tokens.
     macro_rules! set {
@@ -54,7 +74,8 @@ pub(super) async fn mark(
             endpoint_rows::lock(connection, &[app], &[endpoint.as_str()]).await?;
         }
     }
-    let sessions = feed_rows::write(connection, Some(&request.change()), now).await?;
+    let told = feed_rows::write(connection, Some(&request.change()), now).await?;
+    let sessions = before.unwrap_or(told);
     let tokens = if request.tokens_too { sessions } else { 0 };
     let at = request.issued_before.map_or(0, Timestamp::millis);
     match &request.scope {

@@ -4,9 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use respoke_core::audit::Action;
+use respoke_core::grant::Lapse;
 use respoke_core::id::AdminId;
 use respoke_core::ports::{
-    AdminChange, AdminStore as _, AppStore as _, Ending, Removal, SessionStore as _, StoreError,
+    AdminChange, AdminStore as _, AppStore as _, EndRequest, EndScope, Ending, Removal, SessionStore as _, StoreError,
 };
 use respoke_core::session::{SessionEndCause, SessionRecord};
 use tokio::task::JoinSet;
@@ -18,7 +19,7 @@ use super::connector::Connector;
 use super::options::Options;
 use super::store::PostgresStore;
 use crate::contract::admin_cases::made;
-use crate::contract::fixture::{World, entry};
+use crate::contract::fixture::{World, endpoint, entry};
 use crate::contract::postgres::there_is_a_server;
 use crate::contract::postgres_promotion::{Servers, until};
 use crate::contract::postgres_server::Server;
@@ -189,4 +190,56 @@ async fn what_was_in_doubt_and_then_found_done_is_done_again_on_a_promoted_serve
     let there = "SELECT EXISTS (SELECT 1 FROM respoked.apps WHERE id = $1), EXISTS (SELECT 1 FROM respoked.admins WHERE id = $2)";
     let there = new.query_one(there, &[&other.app.uuid(), &admin.uuid()]).await.unwrap();
     assert_eq!((there.get::<_, bool>(0), there.get::<_, bool>(1)), (false, false), "the app, and the admin");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_turns_out_to_be_committed_on_the_old_server_when_the_new_one_is_used_is_ended_there_too() {
+    if !there_is_a_server() {
+        return;
+    }
+    let Some(servers) = Servers::start(false) else { return };
+    let store = opened(servers.old.config(), Patience::default()).await;
+    let world = World::new(store.clone()).await;
+    let (_, before) = world.session_of("alice").await;
+    servers.part().await;
+    let old = servers.old.console().await;
+    let set = async |sql: &str| {
+        old.batch_execute(sql).await.unwrap();
+        old.batch_execute("SELECT pg_reload_conf()").await.unwrap();
+    };
+    set("ALTER SYSTEM SET synchronous_standby_names = 'nobody'").await;
+    // Not all of the server may know it yet.
+    let probe = servers.old.console().await;
+    let writes = "SELECT pg_logical_emit_message(true, 'probe', '')";
+    let waits = async |query: &str| {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND query = $1)";
+        until(async || old.query_one(sql, &[&query]).await.unwrap().get(0)).await;
+    };
+    tokio::select! {
+        () = async { while probe.batch_execute(writes).await.is_ok() {} } => panic!("the server ended"),
+        () = waits(writes) => {}
+    }
+    // It is committed there, and not confirmed.
+    let mut ending = JoinSet::new();
+    let (ends, app) = (store.clone(), world.app);
+    ending.spawn(async move {
+        let scope = EndScope::Endpoint(endpoint("alice"));
+        let order = EndRequest { app_id: app, scope, issued_before: None, tokens_too: true };
+        ends.end_sessions(order, entry(Action::SessionsEnded)).await
+    });
+    waits("COMMIT").await;
+
+    servers.new.promote();
+    settle(&store, &servers.new).await;
+    let there = world.on(opened(servers.new.config(), Patience::default()).await);
+    assert_eq!(there.lapse_of(&before).await, None, "nobody knew of it");
+    let (_, since) = there.session_of("alice").await;
+    set("ALTER SYSTEM RESET synchronous_standby_names").await;
+    let told = ending.join_next().await.unwrap().unwrap();
+    assert!(matches!(told, Err(StoreError::InDoubt(_))), "{told:?}");
+    until(async || there.lapse_of(&before).await == Some(Lapse::Revoked)).await;
+    assert_eq!(there.lapse_of(&since).await, None, "it began where the database goes on");
+    let new = servers.new.console().await;
+    let told = "SELECT count(*) FROM respoked.log WHERE object LIKE 'timeline 2: 1 ends%'";
+    until(async || new.query_one(told, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
 }

@@ -125,6 +125,27 @@ pub(super) async fn make_fit(line: &Line, connection: &Connection) -> Result<(),
     Ok(())
 }
 
+/// Ends where the database goes on what came too late to be ended when that server was made fit. It had been committed on one that was
+/// left behind, or is in doubt.
+pub(super) async fn end_late(line: &Line, connection: &Connection) -> Result<(), Failure> {
+    let (settled, late) = (line.settled(), line.journal.late());
+    let since = Since::promoted(settled, settled, &line.given);
+    let there = There { connection, settled, since, chance: &*line.chance };
+    let deaths = write_deaths_again(there, &late).await?;
+    let mut written = write_again(there, &late).await?;
+    written.deeds += deaths;
+    if !written.is_nothing() {
+        tell(connection, line, settled, &written).await?;
+        tracing::warn!(
+            timeline = settled.lineage.timeline,
+            deeds_written_again = written.deeds,
+            "what was ended on a server that was left behind is ended where the database goes on"
+        );
+    }
+    line.journal.note_late_written();
+    Ok(())
+}
+
 /// Says in the audit log what was written again.
 async fn tell(connection: &Connection, line: &Line, settled: Settled, written: &Written) -> Result<(), Failure> {
     let Written { deeds, tokens, forgotten, .. } = written;

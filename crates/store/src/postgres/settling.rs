@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use futures_util::FutureExt as _;
 use parking_lot::Mutex;
+use respoke_core::chance::Chance;
 use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -20,9 +21,10 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::connect::{Connection, Patience};
+use super::connect::Patience;
 use super::connector::Connector;
 use super::failure::Failure;
+use super::journal::Journal;
 use super::lineage::{Line, Lineage};
 use super::settle;
 use super::tries::part_of;
@@ -85,9 +87,18 @@ pub(super) struct Settling {
 #[derive(Default)]
 struct Aim {
     server: Option<Server>,
-    /// When it was tried in vain, and how long it rests.
+    /// Until when none is tried, because one was in vain, and how long that is.
     rest: Option<(Instant, Duration)>,
+    /// Where the database goes on since it was promoted last.
+    here: Option<Way>,
     is_running: bool,
+}
+
+/// What it does.
+enum Task {
+    Fit(Server),
+    /// Ends there what came too late to be ended when that server was made fit.
+    EndLate(Way),
 }
 
 /// A server that was met, and is to be made fit.
@@ -135,31 +146,60 @@ impl Settling {
         self.over.cancel();
     }
 
-    /// What to do. None: nothing, and the task ends.
-    fn next(&self) -> Option<Server> {
-        let mut aim = self.aim.lock();
-        if aim.server.is_none() || self.over.is_cancelled() {
-            *aim = Aim { rest: aim.rest, ..Aim::default() };
-            self.stage.send_replace(Stage::Idle);
-            return None;
+    /// Does it, unless there is something else to do, or the store ends.
+    async fn undisturbed<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            () = self.over.cancelled() => None,
+            () = self.changed.notified() => None,
+            done = doing => Some(done),
         }
-        self.stage.send_replace(Stage::Begun);
-        aim.server.clone()
+    }
+
+    /// What to do. None: nothing, and the task ends.
+    fn next(&self, journal: &Journal) -> Option<Task> {
+        let mut aim = self.aim.lock();
+        let task = match (&aim.server, &aim.here) {
+            _ if self.over.is_cancelled() => None,
+            (Some(server), _) => Some(Task::Fit(server.clone())),
+            (None, Some(here)) if journal.has_late() => Some(Task::EndLate(here.clone())),
+            (None, _) => None,
+        };
+        let stage = if matches!(task, Some(Task::Fit(_))) { Stage::Begun } else { Stage::Idle };
+        self.stage.send_replace(stage);
+        aim.is_running = task.is_some();
+        task
     }
 
     /// Notes what came of a server, unless another one took its place.
-    fn note(&self, server: &Server, made: Result<(), Failure>, pause: impl Fn(Duration) -> Duration) {
+    fn note(&self, server: Server, made: Result<(), Failure>, chance: &dyn Chance) {
         let mut aim = self.aim.lock();
+        aim.server.take_if(|other| other.met == server.met);
         match made {
-            Ok(()) => aim.rest = None,
+            Ok(()) => (aim.rest, aim.here) = (None, Some(server.way)),
             Err(failure) => {
                 let error: &dyn std::error::Error = &failure;
                 tracing::warn!(error, "the database was promoted, and could not be made fit: it is tried again");
-                let longer = aim.rest.map_or(PAUSE_MIN, |(_, length)| (length * 2).min(PAUSE_MAX));
-                aim.rest = Some((Instant::now() + pause(longer), longer));
+                let pause = aim.rest.map_or(PAUSE_MIN, |(_, pause)| longer(pause));
+                aim.rest = Some((Instant::now() + part_of(pause, chance), pause));
             }
         }
-        aim.server.take_if(|other| other.met == server.met);
+    }
+}
+
+fn longer(pause: Duration) -> Duration {
+    (pause * 2).min(PAUSE_MAX)
+}
+
+/// Has what came too late be ended where the database goes on.
+pub(super) fn see_to_late(line: &Arc<Line>) {
+    let settling = &line.settling;
+    if line.journal.has_late() && !settling.over.is_cancelled() {
+        let mut aim = settling.aim.lock();
+        // If it runs, it looks once more before it ends.
+        if aim.here.is_some() && !aim.is_running {
+            begin(line, &mut aim);
+        }
     }
 }
 
@@ -196,23 +236,34 @@ fn begin(line: &Arc<Line>, aim: &mut Aim) {
 }
 
 async fn run(line: Arc<Line>) {
-    let settling = &line.settling;
-    while let Some(server) = settling.next() {
-        let making = AssertUnwindSafe(make_fit(&line, &server.way)).catch_unwind();
-        let made = tokio::select! {
-            biased;
-            () = settling.over.cancelled() => continue,
-            () = settling.changed.notified() => continue,
-            made = making => made.unwrap_or_else(|_| Err(Failure::lost("what makes it fit panicked"))),
-        };
-        settling.note(&server, made, |pause| part_of(pause, &*line.chance));
+    let (settling, mut pause) = (&line.settling, PAUSE_MIN);
+    while let Some(task) = settling.next(&line.journal) {
+        let doing = AssertUnwindSafe(work(&line, &task)).catch_unwind();
+        let Some(done) = settling.undisturbed(doing).await else { continue };
+        let done = done.unwrap_or_else(|_| Err(Failure::lost("what makes a promoted server fit panicked")));
+        match (task, done) {
+            (Task::Fit(server), made) => settling.note(server, made, &*line.chance),
+            (Task::EndLate(_), Ok(())) => pause = PAUSE_MIN,
+            (Task::EndLate(_), Err(failure)) => {
+                tracing::warn!(
+                    error = &failure as &dyn std::error::Error,
+                    "what was ended on a server that was left behind could not be ended: it is tried again"
+                );
+                settling.undisturbed(tokio::time::sleep(part_of(pause, &*line.chance))).await;
+                pause = longer(pause);
+            }
+        }
     }
 }
 
-async fn make_fit(line: &Line, way: &Way) -> Result<(), Failure> {
+async fn work(line: &Line, task: &Task) -> Result<(), Failure> {
+    let (Task::Fit(Server { way, .. }) | Task::EndLate(way)) = task;
     let connector = way.clone().connector(line.settling.tasks.clone());
-    let connection: Connection = connector.connect().await?;
-    settle::make_fit(line, &connection).await
+    let connection = connector.connect().await?;
+    match task {
+        Task::Fit(_) => settle::make_fit(line, &connection).await,
+        Task::EndLate(_) => settle::end_late(line, &connection).await,
+    }
 }
 
 #[cfg(test)]
