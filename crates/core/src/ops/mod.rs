@@ -50,6 +50,7 @@ pub use conversations::MarkRead;
 pub use first_run::{FirstRun, FirstRunDraft};
 pub use introspect::Introspection;
 pub use issue_token::{IssueToken, IssuedToken};
+pub use nodes::ALONE;
 pub use open_session::OpenedSession;
 pub use push_tokens::RegisterPushToken;
 pub use rights::Rights;

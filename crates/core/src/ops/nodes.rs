@@ -5,8 +5,11 @@ use super::admins_managed::own_ids;
 use super::caller::{Caller, Context};
 use super::permit::needed;
 use crate::audit::Action;
-use crate::ports::{Change, NodeId, NodeRecord, NodeStore};
+use crate::ports::{Change, Draining, NodeId, NodeRecord, NodeStore};
 use crate::refusal::Refusal;
+
+/// Why a server that is alone does not drain.
+pub const ALONE: &str = "this server is alone, and its clients have nowhere to go: stop it instead";
 
 impl Broker {
     /// Fails unless an admin asks.
@@ -42,7 +45,8 @@ impl Broker {
     ///
     /// # Errors
     ///
-    /// [`Refusal::Forbidden`] unless an owner asks; [`Refusal::NotFound`] if it does not live.
+    /// [`Refusal::Forbidden`] unless an owner asks; [`Refusal::NotFound`] if it does not live; [`Refusal::Conflict`] if no other one
+    /// serves.
     pub async fn drain_node(
         &self,
         caller: &Caller,
@@ -53,8 +57,10 @@ impl Broker {
         self.may_drain_nodes(caller)?;
         let audit = self.entry(context, caller, None, Action::NodeDrained, &node.0.to_string())?;
         let told = nodes.have_drain(node).await;
-        if !self.changed(context, Change::Nodes, told).await? {
-            return Err(Refusal::NotFound("Nodes"));
+        match self.changed(context, Change::Nodes, told).await? {
+            Draining::Told => {}
+            Draining::Gone => return Err(Refusal::NotFound("Nodes")),
+            Draining::Alone => return Err(Refusal::Conflict(ALONE)),
         }
         Ok(self.store.audit(audit).await?)
     }

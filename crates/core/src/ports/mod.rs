@@ -46,8 +46,8 @@ pub use interest::Interest;
 pub use maintenance_store::{Lease, MaintenanceStore, Repair, Upkeep};
 pub use node::{Incarnation, Node, NodeId};
 pub use node_store::{
-    BEAT, Beating, CarrierKind, Cluster, FENCE, JoinRefusal, Joining, LATE, Load, NODES_MAX, Newcomer, NodeRecord,
-    NodeState, NodeStore, SKEW_MAX,
+    BEAT, Beating, CarrierKind, Cluster, Draining, FENCE, JoinRefusal, Joining, LATE, Load, NODES_MAX, Newcomer,
+    NodeRecord, NodeState, NodeStore, SKEW_MAX,
 };
 pub use outcome::{Ending, Removal};
 pub use parking::{Likeness, Moved, ParkingClaim, ParkingGround};

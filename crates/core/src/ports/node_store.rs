@@ -136,6 +136,17 @@ pub enum NodeState {
     Draining,
 }
 
+/// What came of asking a node to drain.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Draining {
+    /// It does, or did so already.
+    Told,
+    /// It does not live.
+    Gone,
+    /// No other one serves and beats and is not to drain itself: its clients have nowhere to go.
+    Alone,
+}
+
 /// What a node tells of itself with each beat, for operators.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Load {
@@ -210,6 +221,6 @@ pub trait NodeStore: Send + Sync {
     async fn leave(&self, node: Node) -> Result<(), StoreError>;
     /// All who live, by their ids.
     async fn nodes(&self) -> Result<Vec<NodeRecord>, StoreError>;
-    /// Has a node drain: it hears of it with its next beat, and a change tells of it. Whether it lives.
-    async fn have_drain(&self, node: NodeId) -> Result<bool, StoreError>;
+    /// Has a node drain, if another one serves: it hears of it with its next beat, and a change tells of it.
+    async fn have_drain(&self, node: NodeId) -> Result<Draining, StoreError>;
 }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use respoke_core::ops::{Caller, Context};
+use respoke_core::ops::{ALONE, Caller, Context};
 use respoke_core::ports::{Node, NodeId};
 use respoke_core::refusal::Refusal;
 use respoke_hub::ops::At;
@@ -125,6 +125,3 @@ impl NodeNames {
         self.live.iter().map(|(node, name)| NodeRef { id: node.id.0, name: Some(name.clone()) })
     }
 }
-
-/// Why a server that is alone does not drain.
-const ALONE: &str = "this server is alone, and its clients have nowhere to go: stop it instead";

@@ -13,8 +13,8 @@ use std::time::{Duration, Instant};
 use respoke_core::clock::{Clock as _, SystemClock};
 use respoke_core::id::AppId;
 use respoke_core::ports::{
-    AppStore as _, Beating, CarrierKind, Change, ChangeStore as _, Joining, Load, MaintenanceStore as _, Newcomer,
-    Node, NodeId, NodeRecord, NodeState, NodeStore as _,
+    AppStore as _, Beating, CarrierKind, Change, ChangeStore as _, Draining, Joining, Load, MaintenanceStore as _,
+    Newcomer, Node, NodeId, NodeRecord, NodeState, NodeStore as _,
 };
 use tokio::task::{JoinSet, block_in_place};
 use tokio_postgres::{Client, NoTls};
@@ -163,19 +163,28 @@ async fn a_node_lives_from_its_join_until_it_leaves(both: Both) {
     assert_eq!(told, ("one", "192.0.2.7:3000", "0.3.0", &(2..=3)));
     assert_eq!((nodes[0].state, nodes[0].load, nodes[0].is_to_drain), (NodeState::Serving, load, false));
     assert_eq!((nodes[1].node, nodes[1].state), (two, NodeState::Starting));
+    assert_eq!(both.there.have_drain(one.id).await.unwrap(), Draining::Alone, "the other does not serve yet");
+    assert_eq!(both.told().await, 3);
     assert_eq!(both.there.nodes().await.unwrap(), nodes);
     assert_eq!(beat(&both.there, two).await.unwrap()[0], nodes[0]);
     assert!(beat(&both.here, one).await.is_some());
     assert_eq!(both.told().await, 4, "a beat that changes nothing is no change");
 
-    assert!(both.there.have_drain(one.id).await.unwrap() && both.there.have_drain(one.id).await.unwrap());
+    let (to_one, to_two) = tokio::join!(both.there.have_drain(one.id), both.here.have_drain(two.id));
+    let (gone, stays) = match (to_one.unwrap(), to_two.unwrap()) {
+        (Draining::Told, Draining::Alone) => (one, two),
+        (Draining::Alone, Draining::Told) => (two, one),
+        other => panic!("one of them has to go on: {other:?}"),
+    };
+    assert_eq!(both.there.have_drain(gone.id).await.unwrap(), Draining::Told, "once more");
     assert_eq!(both.told().await, 5, "it is told once");
-    assert!(beat(&both.here, one).await.unwrap()[0].is_to_drain);
-    both.here.leave(one).await.unwrap();
-    both.here.leave(one).await.unwrap();
-    assert_eq!((both.living().await, both.told().await), (vec![two], 6));
-    assert_eq!(beat(&both.here, one).await, None);
-    assert!(!both.there.have_drain(one.id).await.unwrap());
+    let nodes = beat(&both.here, gone).await.unwrap();
+    assert!(nodes.iter().all(|record| record.is_to_drain == (record.node == gone)), "{nodes:?}");
+    both.here.leave(gone).await.unwrap();
+    both.here.leave(gone).await.unwrap();
+    assert_eq!((both.living().await, both.told().await), (vec![stays], 6));
+    assert_eq!(beat(&both.here, gone).await, None);
+    assert_eq!(both.there.have_drain(gone.id).await.unwrap(), Draining::Gone);
     both.close().await;
 }
 

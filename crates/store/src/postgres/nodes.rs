@@ -13,8 +13,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use respoke_core::clock::Timestamp;
 use respoke_core::ports::{
-    Beating, Change, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState, NodeStore,
-    SKEW_MAX, StoreError,
+    Beating, Change, Draining, JoinRefusal, Joining, LATE, Load, Newcomer, Node, NodeId, NodeRecord, NodeState,
+    NodeStore, SKEW_MAX, StoreError,
 };
 use tokio::time::Instant;
 
@@ -26,7 +26,7 @@ use super::journal::Deed;
 use super::node_lives::{BREAK, end, lock_cluster, millis};
 use super::node_rows::{Other, in_the_way, node, now, read_time, record, record_columns, refused};
 use super::pool::Errand;
-use super::rows::{Columns, all, one, only, stored};
+use super::rows::{Columns, all, one, stored};
 use super::store::PostgresStore;
 use super::write::{Write, in_ending_transaction};
 use super::{feed_rows, migrations};
@@ -188,17 +188,31 @@ async fn declare_dead(write: &Write, by: Node, late: Node) -> Result<bool, Failu
     Ok(is_done)
 }
 
-/// Whether the node lives.
-async fn have_drain(write: &Write, id: NodeId) -> Result<bool, Failure> {
+/// All nodes are locked: two that are asked at once do not both count on the other.
+async fn have_drain(write: &Write, id: NodeId) -> Result<Draining, Failure> {
+    const SQL: &str = concat!(
+        "SELECT id, is_to_drain, NOT is_to_drain AND state = $1 AND beat_at >= ",
+        now!(),
+        " - $2 FROM respoked.nodes WHERE gone_at IS NULL ORDER BY id FOR NO KEY UPDATE"
+    );
     write.batch(LOCALLY).await?;
-    let sql = "SELECT is_to_drain FROM respoked.nodes WHERE id = $1 AND gone_at IS NULL FOR NO KEY UPDATE";
-    let Some(is_to_drain) = one(write, sql, params![i64::from(id.0)], only::<bool>).await? else { return Ok(false) };
-    if !is_to_drain {
-        let sql = "UPDATE respoked.nodes SET is_to_drain = true WHERE id = $1";
-        write.execute(sql, params![i64::from(id.0)]).await?;
-        tell(write).await?;
+    let (serving, late) = (codes::node_state(NodeState::Serving), millis(LATE));
+    let read =
+        |columns: &mut Columns<'_>| Ok((columns.next::<i64>()?, columns.next::<bool>()?, columns.next::<bool>()?));
+    let (asked, others): (Vec<_>, Vec<_>) = all(write, SQL, params![serving, late], read)
+        .await?
+        .into_iter()
+        .partition(|(node, ..)| *node == i64::from(id.0));
+    let Some((node, is_to_drain, _)) = asked.first().copied() else { return Ok(Draining::Gone) };
+    if is_to_drain {
+        return Ok(Draining::Told);
     }
-    Ok(true)
+    if !others.iter().any(|(.., goes_on)| *goes_on) {
+        return Ok(Draining::Alone);
+    }
+    write.execute("UPDATE respoked.nodes SET is_to_drain = true WHERE id = $1", params![node]).await?;
+    tell(write).await?;
+    Ok(Draining::Told)
 }
 
 /// Whether the node lives.
@@ -306,7 +320,7 @@ impl NodeStore for PostgresStore {
         self.read_all(SQL, &[], record).await
     }
 
-    async fn have_drain(&self, node: NodeId) -> Result<bool, StoreError> {
+    async fn have_drain(&self, node: NodeId) -> Result<Draining, StoreError> {
         in_ending_transaction!(self, write => { have_drain(write, node).await })
     }
 }
