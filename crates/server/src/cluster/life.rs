@@ -13,7 +13,7 @@ use respoke_bus::carried::{CarriedBus, CarriedLimits, TICK};
 use respoke_core::clock::{Clock, SystemClock};
 use respoke_core::ops::Broker;
 use respoke_core::ports::{
-    BEAT, Beating, Cluster, Joining, LATE, Load, Newcomer, Node, NodeRecord, NodeState, NodeStore, StoreError,
+    BEAT, Beating, Cluster, Joining, LATE, Load, Newcomer, Node, NodeRecord, NodeState, NodeStore, SKEW_MAX, StoreError,
 };
 use respoke_wire::bus::VERSIONS;
 use tokio::sync::{Notify, watch};
@@ -400,6 +400,20 @@ impl Among {
         }
     }
 
+    /// Notes how far this machine's clock is ahead of the database's, and says it once it is as far as keeps a node from starting.
+    fn note_skew(&self, millis: i64) {
+        let is_far = |millis: i64| u128::from(millis.unsigned_abs()) > SKEW_MAX.as_millis();
+        let before = self.skew.swap(millis, Ordering::Relaxed);
+        if is_far(millis) && !is_far(before) {
+            let allowed_secs = SKEW_MAX.as_secs();
+            tracing::warn!(
+                millis,
+                allowed_secs,
+                "the clock of this machine is off: this node goes on, and will not start again"
+            );
+        }
+    }
+
     /// Says that this node lives, and takes what it hears of the others.
     async fn beat(&self, broker: &Broker) -> Beaten {
         let (clock, changes) = (broker.clock(), broker.node_changes());
@@ -424,7 +438,7 @@ impl Among {
         if trip <= TRIP_MAX {
             clock.correct(now, before + trip / 2);
             let half_way = began.millis().midpoint(SystemClock.now().millis());
-            self.skew.store(half_way.saturating_sub(now.millis()), Ordering::Relaxed);
+            self.note_skew(half_way.saturating_sub(now.millis()));
         }
         let live = nodes_of(&nodes);
         self.carriage.nodes_are(&live);
