@@ -11,6 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 
 use anyhow::{Context as _, anyhow, bail, ensure};
+use serde_json::Value;
 
 mod canary;
 pub(crate) mod nats;
@@ -160,33 +161,53 @@ impl Place {
     fn rust(&self) -> anyhow::Result<()> {
         self.nats()?;
         let Some(postgres) = self.postgres()? else { return run_command(&mut self.tests(&[])) };
-        run_command(&mut self.tests(&["--no-run"]))?;
         let mut others = self.tests(&["--", "--skip", postgres::CONTRACT]);
         others.env("TEST_POSTGRES", postgres.address()).env("TEST_STORE", "folder");
-        beside(self.on_postgres(postgres), &self.build.join("on-postgres.log"), &mut others)
+        beside(self.on_postgres(postgres)?, &self.build.join("on-postgres.log"), &mut others)
     }
 
-    /// What the store means, on PostgreSQL: its contract, and to the server.
-    fn on_postgres(&self, postgres: &Postgres) -> Vec<Command> {
-        let of_store = self.tests(&["--lib", "--", postgres::CONTRACT]);
+    /// What the store means, on PostgreSQL: its contract, and to the server. The contract begins while the other tests are compiled.
+    fn on_postgres(&self, postgres: &Postgres) -> anyhow::Result<Vec<Command>> {
+        let mut of_store = self.unit_tests("respoke_store", "crates/store")?;
+        of_store.arg(postgres::CONTRACT);
         let mut of_server = self.tests(&["--test", "it", "--"]);
         of_server.args(postgres::SUITES).env("TEST_STORE", "postgres");
         let mut commands = vec![of_store, of_server];
         for command in &mut commands {
             command.env("TEST_POSTGRES", postgres.address());
         }
-        commands
+        Ok(commands)
+    }
+
+    /// Builds all unit tests, and returns what runs those of a library without cargo, which lets nobody else run any until it has
+    /// compiled.
+    fn unit_tests(&self, library: &str, folder: &str) -> anyhow::Result<Command> {
+        let mut building = self.tests(&["--lib", "--no-run", "--message-format=json-render-diagnostics"]);
+        let said = building.stderr(Stdio::inherit()).output().context("cargo could not be started")?;
+        ensure!(said.status.success(), "the unit tests could not be built");
+        let said = String::from_utf8_lossy(&said.stdout);
+        let is_built = |said: &Value| said["target"]["name"] == library && said["profile"]["test"] == true;
+        let built = said.lines().filter_map(|line| serde_json::from_str(line).ok()).find(is_built);
+        let built = built.with_context(|| format!("cargo does not say where the tests of {library} are"))?;
+        let mut command = Command::new(built["executable"].as_str().context("they can be run")?);
+        self.equip(command.current_dir(self.root.join(folder)));
+        Ok(command)
     }
 
     /// Runs tests of the whole workspace, so that whatever is chosen of them the same was built.
     fn tests(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new("cargo");
         command.args(["test", "--workspace", "--no-fail-fast"]).args(arguments).current_dir(&self.root);
+        self.equip(&mut command);
+        command
+    }
+
+    /// Names to tests what they may use.
+    fn equip(&self, command: &mut Command) {
         command.env("TEST_CANARY_DIR", &self.canary);
         if let Some(Some(nats)) = self.nats.get() {
             command.envs(nats.variables());
         }
-        command
     }
 
     /// The server for suites on PostgreSQL, which runs until the last suite is done.
