@@ -7,6 +7,7 @@
 //! Invariant: an operation is answered with "nothing was written" only if that stays so whatever happens: see `doubt.rs`.
 //! Invariant: an operation that fails takes nobody with it. Its batch is rolled back and each operation run again
 //! alone, which is why operations can be run twice.
+//! Invariant: the thread goes on behind a batch that panics. Without it nothing would be written any more.
 
 mod answers;
 mod doubt;
@@ -138,7 +139,9 @@ impl Writer {
         }
         drop(queue);
         // Whoever ran it ended before it said what came of it.
-        answered.await.map_err(|_| StoreError::InDoubt("the store's writer ended".into()))?
+        answered
+            .await
+            .map_err(|_| StoreError::InDoubt("what was to write it ended before it said what came of it".into()))?
     }
 
     /// Runs it some time, unless too much else waits. Nobody hears what came of it.

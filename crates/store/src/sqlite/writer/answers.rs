@@ -1,5 +1,6 @@
 //! How those who wait for an operation are answered.
 
+use std::panic::AssertUnwindSafe;
 use std::sync::{Arc, OnceLock};
 
 use tokio::runtime::{self, Handle};
@@ -57,6 +58,9 @@ impl Answers {
 
 fn answer_all(batch: Batch) {
     for job in batch {
-        job.answer(Ok(()));
+        // One that panics is in doubt. The others are committed as well, and whoever answers them goes on.
+        if std::panic::catch_unwind(AssertUnwindSafe(|| job.answer(Ok(())))).is_err() {
+            tracing::error!("an answer panicked: whoever waits for it hears that it is in doubt");
+        }
     }
 }

@@ -217,3 +217,51 @@ async fn a_log_that_grew_beside_a_long_reader_is_cut_when_the_reader_is_gone() {
         store.check().await.unwrap();
     }
 }
+
+/// Panics where nobody takes it.
+struct Fragile;
+
+impl Drop for Fragile {
+    fn drop(&mut self) {
+        panic!("nobody took it");
+    }
+}
+
+/// Holds the writer until one operation that panics and another one wait behind it. What came of the other.
+async fn beside_a_fragile<T: Send + 'static>(
+    store: &SqliteStore,
+    other: impl FnMut(&Write<'_>) -> rusqlite::Result<T> + Send + 'static,
+) -> Result<T, StoreError> {
+    let (_, done) = held(store, "", async |release| {
+        // It waits there, and whoever waits for it goes away.
+        assert!(tokio::time::timeout(Duration::ZERO, store.writer.write(|_| Ok(Fragile))).await.is_err());
+        let mut other = std::pin::pin!(store.writer.write(other));
+        assert!(tokio::time::timeout(Duration::ZERO, other.as_mut()).await.is_err());
+        release.send(()).unwrap();
+        tokio::time::timeout(Duration::from_secs(20), other).await.expect("it is answered")
+    })
+    .await;
+    done
+}
+
+#[tokio::test]
+async fn an_answer_that_panics_is_nobody_elses() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
+    for _ in 0..2 {
+        beside_a_fragile(&store, |write| Ok(write.next_row())).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn the_writer_goes_on_behind_a_batch_that_panics() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = SqliteStore::open(&folder.path().join("respoked.db"), Options::default()).unwrap();
+    for _ in 0..2 {
+        // Both are run once more, each alone: what panics then is what the first run left.
+        let failed = beside_a_fragile(&store, |_| Err::<(), _>(rusqlite::Error::InvalidQuery)).await;
+        assert!(failed.is_err(), "{failed:?}");
+        let written = tokio::time::timeout(Duration::from_secs(20), store.writer.write(|write| Ok(write.next_row())));
+        written.await.expect("it is answered").unwrap();
+    }
+}

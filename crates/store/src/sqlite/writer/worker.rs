@@ -1,5 +1,6 @@
 //! The writer's thread: takes batches, commits them, answers them, and keeps the log short.
 
+use std::ops::ControlFlow;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -46,34 +47,68 @@ pub(super) struct Worker {
     pub(super) crash: Crash,
 }
 
+/// Why the thread ends.
+enum End {
+    OfTheStore,
+    /// A test lets it die.
+    OfATest,
+}
+
 impl Worker {
     pub(super) fn work(mut self) {
         if let Err(error) = self.connection.wal_hook(Some(note_log_pages)) {
             // Without it the log is never found long: it then grows until the store is closed.
             tracing::error!(error = &error as &dyn std::error::Error, "the length of the log cannot be watched");
         }
-        while let Some(job) = self.next_job() {
-            let mut batch = vec![job];
-            while batch.len() < self.batch_max {
-                match self.waiting.try_recv() {
-                    Ok(job) => batch.push(job),
-                    Err(_) => break,
-                }
+        loop {
+            // Whoever waits for one of a batch that panics hears that it is in doubt.
+            match std::panic::catch_unwind(AssertUnwindSafe(|| self.write_next())) {
+                Ok(ControlFlow::Continue(())) => {}
+                Ok(ControlFlow::Break(End::OfATest)) => return,
+                Ok(ControlFlow::Break(End::OfTheStore)) => break,
+                Err(_) => self.go_on_behind_a_panic(),
             }
-            self.condition.writer.begin(&self.condition);
-            self.commit(batch);
-            if self.crash.is_to_come() {
-                return;
-            }
-            self.condition.batches.fetch_add(1, Ordering::Relaxed);
-            self.keep_log_short();
-            self.condition.writer.end();
         }
         if self.condition.is_trusted() && !self.beside_a_server {
             // Leave a tidy file behind; failing that, the next start does it.
             let _ = self.connection.execute_batch("PRAGMA wal_checkpoint(TRUNCATE); PRAGMA optimize;");
         }
         readers::close(self.connection, &self.condition);
+    }
+
+    /// Writes what waits, or waits for it.
+    fn write_next(&mut self) -> ControlFlow<End> {
+        let Some(job) = self.next_job() else { return ControlFlow::Break(End::OfTheStore) };
+        let mut batch = vec![job];
+        while batch.len() < self.batch_max {
+            match self.waiting.try_recv() {
+                Ok(job) => batch.push(job),
+                Err(_) => break,
+            }
+        }
+        self.condition.writer.begin(&self.condition);
+        self.commit(batch);
+        if self.crash.is_to_come() {
+            return ControlFlow::Break(End::OfATest);
+        }
+        self.condition.batches.fetch_add(1, Ordering::Relaxed);
+        self.keep_log_short();
+        self.condition.writer.end();
+        ControlFlow::Continue(())
+    }
+
+    /// Leaves nothing of a batch that panicked to those behind it: neither an open transaction nor what it had read.
+    fn go_on_behind_a_panic(&mut self) {
+        // What it said and where is in the log already.
+        tracing::error!("a batch panicked: what waits behind it is written");
+        if !self.connection.is_autocommit()
+            && let Err(error) = self.connection.execute_batch("ROLLBACK")
+        {
+            self.condition.met(error);
+        }
+        self.numbers = Numbers::default();
+        self.grounds.clear();
+        self.condition.writer.end();
     }
 
     fn next_job(&mut self) -> Option<Box<dyn Job>> {
