@@ -1,4 +1,5 @@
-//! The way of one event to the sockets it is for. It is encoded once and offered to each, and waits for none.
+//! The way of one event to the sockets it is for. It is encoded once for each protocol in which one of them speaks, and offered to
+//! each, and waits for none.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -8,7 +9,8 @@ use respoke_core::event::{Content, Event, Presence, Signal};
 use respoke_core::id::{AppId, ConnectionId, GroupName, RequestId};
 use respoke_core::ports::{Audience, Delivery, Departed};
 use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
-use respoke_wire::{event, frame};
+use respoke_wire::dialect::Dialect;
+use respoke_wire::event;
 
 use crate::Hub;
 use crate::departures::{Departure, Step};
@@ -149,9 +151,24 @@ impl Hub {
     }
 }
 
-/// The frame of an event.
-pub(crate) fn encode(event: &Event) -> Bytes {
-    frame::event(event::name(event), event::object(event).get().as_bytes())
+/// What an event is on sockets, each made for the first that speaks its protocol.
+struct Frames<'a> {
+    hub: &'a Hub,
+    event: &'a Event,
+    /// Among how many what a frame takes is shared out.
+    most: usize,
+    made: [Option<(Bytes, usize)>; Dialect::COUNT],
+}
+
+impl Frames<'_> {
+    /// The frame, and how much of it counts for each whom it waits for.
+    fn of(&mut self, dialect: Dialect) -> &(Bytes, usize) {
+        self.made[dialect.place()].get_or_insert_with(|| {
+            let frame = self.hub.local.sockets.notes().counted(dialect.event(self.event));
+            let share = frame.len().div_ceil(self.most);
+            (frame, share)
+        })
+    }
 }
 
 /// Offers an event to connections, but for one.
@@ -172,17 +189,12 @@ fn offer_quietly<'a>(
     except: Option<ConnectionId>,
     event: &Event,
 ) -> Vec<Delivery> {
-    let (mut encoded, mut shown) = (None, Vec::new());
-    let mut offered = 0;
+    let (mut offered, mut shown) = (0, Vec::new());
     let tailed = hub.tails.any();
-    // What a frame takes is shared out among those it waits for.
     let most = connections.size_hint().1.unwrap_or(1).max(1);
+    let mut frames = Frames { hub, event, most, made: Default::default() };
     for connection in connections.filter(|connection| Some(connection.id) != except && !connection.is_gone()) {
-        let (frame, share) = encoded.get_or_insert_with(|| {
-            let frame = hub.local.sockets.notes().counted(encode(event));
-            let share = frame.len().div_ceil(most);
-            (frame, share)
-        });
+        let (frame, share) = frames.of(connection.dialect());
         offered += u64::from(connection.offer(frame.clone(), *share));
         if tailed {
             shown.extend(hub.tails.show(connection, |payloads| tailed_event(connection, event, frame, payloads)));

@@ -254,7 +254,10 @@ impl Hub {
                 socket.keep();
                 self.local.sockets.lasts(socket, None);
             }
-            Ok(Standing::Over) => self.close(socket, Close::SessionEnded),
+            Ok(Standing::Over { why }) => {
+                socket.lapses(why);
+                self.close(socket, Close::SessionEnded);
+            }
             Err(refusal) => {
                 // Nothing is known of it; asking again in a second is better than to cut all or to forget.
                 tracing::error!(error = &refusal as &dyn std::error::Error, "a socket's standing is not known");

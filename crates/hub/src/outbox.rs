@@ -10,6 +10,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use parking_lot::Mutex;
 use respoke_wire::close::Close;
+use respoke_wire::dialect::Dialect;
 use tokio::sync::Notify;
 
 pub(crate) use self::notes::Notes;
@@ -30,6 +31,7 @@ pub struct Outbox {
     emptied: Notify,
     ended: Notify,
     limits: OutboxLimits,
+    dialect: Dialect,
     /// Where its end, and that much waits in it, is noted, under which number.
     noted: Option<(Arc<Notes>, u64)>,
 }
@@ -96,7 +98,18 @@ impl Outbox {
     #[must_use]
     pub fn new(limits: OutboxLimits) -> Self {
         let (filled, emptied, ended) = (Notify::new(), Notify::new(), Notify::new());
-        Self { queue: Mutex::default(), filled, emptied, ended, limits, noted: None }
+        Self { queue: Mutex::default(), filled, emptied, ended, limits, dialect: Dialect::default(), noted: None }
+    }
+
+    /// The same for frames of a protocol.
+    #[must_use]
+    pub(crate) fn speaking(self, dialect: Dialect) -> Self {
+        Self { dialect, ..self }
+    }
+
+    /// In which protocol its frames are.
+    pub(crate) const fn dialect(&self) -> Dialect {
+        self.dialect
     }
 
     /// The same that notes its end, under a number.

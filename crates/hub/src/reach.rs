@@ -65,6 +65,7 @@ mod tests {
     use respoke_core::clock::Timestamp;
     use respoke_core::event::{Content, Event, Presence, Signal};
     use respoke_core::id::{ConnectionId, MessageId, RequestId};
+    use respoke_wire::dialect::Dialect;
     use serde_json::value::RawValue;
 
     use super::*;
@@ -112,8 +113,10 @@ mod tests {
                 request_id: RequestId::random(),
                 content,
             };
-            let len = crate::fanout::encode(&event).len();
-            assert!(len <= paid, "{len} of {paid}: {:?}", event.content);
+            for dialect in [Dialect::SocketIo, Dialect::Respoke1] {
+                let len = dialect.event(&event).len();
+                assert!(len <= paid, "{len} of {paid} in {dialect:?}: {:?}", event.content);
+            }
         }
     }
 }

@@ -3,13 +3,15 @@
 //! Invariant: a closed socket has no connection, and gets none. Closing and registering hold one lock.
 
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use parking_lot::Mutex;
+use respoke_core::grant::Lapse;
 use respoke_core::ops::{Caller, Credential};
 use respoke_core::ports::Change;
 use respoke_wire::close::Close;
+use respoke_wire::dialect::Dialect;
 
 use crate::footing::Footing;
 use crate::outbox::{Notes, Outbox, OutboxLimits};
@@ -28,6 +30,8 @@ pub struct Opening {
     pub origin: Option<String>,
     /// The host it was opened at, as the client says.
     pub host: Option<String>,
+    /// In which protocol it speaks.
+    pub dialect: Dialect,
 }
 
 /// An open socket.
@@ -54,6 +58,8 @@ pub struct Socket {
     doubted: AtomicBool,
     /// Whether its connection is parked (`coming_back.rs`): the end of its transport is not that of the connection.
     parked: AtomicBool,
+    /// Why its session was over, once it was found to be.
+    lapse: OnceLock<Lapse>,
 }
 
 /// What is for the client is written to it, and it fetches nothing.
@@ -75,10 +81,11 @@ enum Seat {
 impl Socket {
     /// A socket whose outbox notes its end among `notes`.
     pub(crate) fn new(number: u64, opening: Opening, limits: OutboxLimits, notes: &Arc<Notes>, now_secs: u64) -> Self {
+        let outbox = Arc::new(Outbox::new(limits).speaking(opening.dialect).noted(notes, number));
         Self {
             number,
             opening,
-            outbox: Arc::new(Outbox::new(limits).noted(notes, number)),
+            outbox,
             seat: Mutex::new(Seat::Open(None)),
             heard_at: AtomicU32::new(short(now_secs)),
             fetched_at: AtomicU32::new(WRITTEN_TO),
@@ -87,6 +94,7 @@ impl Socket {
             named: AtomicBool::new(false),
             doubted: AtomicBool::new(false),
             parked: AtomicBool::new(false),
+            lapse: OnceLock::new(),
         }
     }
 
@@ -192,6 +200,19 @@ impl Socket {
         now_secs.saturating_add(silence.min(unfetched)).saturating_add(1)
     }
 
+    /// Notes why its session is over, before it is closed for that.
+    pub(crate) fn lapses(&self, why: Option<Lapse>) {
+        if let Some(why) = why {
+            let _ = self.lapse.set(why);
+        }
+    }
+
+    /// Why its session was over when it was closed for that, if that is known.
+    #[must_use]
+    pub fn lapse(&self) -> Option<Lapse> {
+        self.lapse.get().copied()
+    }
+
     /// Lets it stay open after its session expired.
     pub(crate) fn keep(&self) {
         self.kept.store(true, Ordering::Relaxed);
@@ -253,7 +274,14 @@ pub(crate) mod tests {
 
     pub(crate) fn noted(number: u64, caller: Caller, notes: &Arc<Notes>) -> Arc<Socket> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-        let opening = Opening { credential: Credential::None, caller, address, origin: None, host: None };
+        let opening = Opening {
+            credential: Credential::None,
+            caller,
+            address,
+            origin: None,
+            host: None,
+            dialect: Dialect::SocketIo,
+        };
         Arc::new(Socket::new(number, opening, OutboxLimits { frames_max: 10, bytes_max: 100_000 }, notes, 0))
     }
 

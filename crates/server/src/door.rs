@@ -48,10 +48,12 @@ use crate::facts::Facts;
 use crate::family::Family;
 use crate::limits::{Errand, LIMITED_PAUSE};
 use crate::problem::{Problem, Shape};
-use crate::socket::{self, Knock, Sockets};
+use crate::respoke1::{self, Respoke1};
+use crate::socket::{self, Sockets};
 use crate::state::Api;
 use crate::transport::{CallerKey, HEAD_LEN_MAX, Place, Places, Reader, RefusesHeads, RequestBody, head_len};
 use crate::watch::{Answered, method_name};
+use crate::websocket::Knock;
 
 /// The way in.
 #[derive(Debug)]
@@ -63,8 +65,8 @@ pub struct Door {
     tls: bool,
     places: Arc<Places>,
     changes: TaskTracker,
-    /// The door beside this one; a router under test stands without it.
-    sockets: Option<Arc<Sockets>>,
+    /// The doors beside this one; a router under test stands without them.
+    sockets: Option<(Arc<Sockets>, Respoke1)>,
 }
 
 impl Door {
@@ -74,7 +76,7 @@ impl Door {
     pub(crate) fn new(
         api: &Api,
         answering: Arc<Answering>,
-        sockets: Arc<Sockets>,
+        sockets: (Arc<Sockets>, Respoke1),
         trusted_proxies: Vec<IpNet>,
         tls: bool,
     ) -> Self {
@@ -113,13 +115,19 @@ impl Door {
         } else {
             None
         };
-        let is_for_sockets = refusal.is_none() && socket::is_socket_path(request.uri().path());
-        let (response, asker) = if let Some(sockets) = self.sockets.as_ref().filter(|_| is_for_sockets) {
-            let (response, socket) = sockets.serve(Knock { request, address, place: place.clone() }).await;
-            let who = socket.map_or(Who::Anybody, Who::Socket);
-            (response, Asker { places: self.places.clone(), who, address })
-        } else {
-            self.serve_http(request, peer, address, refusal).await
+        let path = request.uri().path();
+        let is_for = (socket::is_socket_path(path), respoke1::is_path(path));
+        let (response, asker) = match (&self.sockets, is_for) {
+            (Some((sockets, _)), (true, _)) if refusal.is_none() => {
+                let (response, socket) = sockets.serve(Knock { request, address, place: place.clone() }).await;
+                let who = socket.map_or(Who::Anybody, Who::Socket);
+                (response, Asker { places: self.places.clone(), who, address })
+            }
+            (Some((_, respoke1)), (_, true)) if refusal.is_none() => {
+                let response = respoke1.serve(Knock { request, address, place: place.clone() });
+                (response, Asker { places: self.places.clone(), who: Who::Anybody, address })
+            }
+            _ => self.serve_http(request, peer, address, refusal).await,
         };
         if response.status() == StatusCode::TOO_MANY_REQUESTS {
             tokio::time::sleep(LIMITED_PAUSE).await;

@@ -106,6 +106,12 @@ impl Problem {
         Self::of(Reason { retry_after_secs: Some(1), ..reason })
     }
 
+    /// As many requests of a socket are under way as may be.
+    pub(crate) fn requests_under_way() -> Self {
+        let reason = Reason::new(Code::RateLimited, "too many requests are under way on this socket".into());
+        Self::of(Reason { retry_after_secs: Some(1), ..reason })
+    }
+
     /// The server failed in a way that is no refusal.
     pub(crate) fn internal(cause: impl Into<Box<dyn Error + Send + Sync>>) -> Self {
         let reason = Reason::new(Code::Internal, "internal error".into());

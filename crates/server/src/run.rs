@@ -36,6 +36,7 @@ use crate::first_start::{self, Turn};
 use crate::greeting::Links;
 use crate::limits::Limits;
 use crate::metrics::Metrics;
+use crate::respoke1::Respoke1;
 use crate::socket::Sockets;
 use crate::state::{Api, load};
 use crate::sweep;
@@ -44,6 +45,7 @@ use crate::tls::Certificate;
 use crate::transport::{Places, Shares};
 use crate::tunnel::Tunnel;
 use crate::watch::Watch;
+use crate::websocket::Carriers;
 use crate::{enduring, minutes, upkeep};
 
 /// Connections that wait to be accepted; the kernel grants no more than its own limit. One for which there is no room when
@@ -260,12 +262,15 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
         broker.store().close().await;
         return Err(error.into());
     }
-    let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
+    let shares = Arc::new(Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone()));
+    let beside = (shares, Carriers::default());
     let answering = Arc::new(Answering::new(api.clone()));
-    let tunnel = Tunnel::new(answering.clone(), api.clone());
-    let sockets = Sockets::new(hub, api.clone(), tunnel, config.sockets(), shares);
+    let tunnel = Arc::new(Tunnel::new(answering.clone(), api.clone()));
+    let inside = (hub.clone(), api.clone(), tunnel.clone());
+    let respoke1 = Respoke1::new(inside, config.sockets(), beside.clone());
+    let sockets = Sockets::new(hub, api.clone(), tunnel, config.sockets(), beside);
     let trusted_proxies = config.trusted_proxies.clone();
-    let door = Arc::new(Door::new(&api, answering, sockets.clone(), trusted_proxies, tls.is_some()));
+    let door = Arc::new(Door::new(&api, answering, (sockets.clone(), respoke1), trusted_proxies, tls.is_some()));
     let started = Started {
         address,
         url,

@@ -1,5 +1,6 @@
 //! Requests that come over sockets: the table says which operations they ask for, and their answers are made whole.
 
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Instant;
 
@@ -12,7 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use http_body_util::BodyExt;
 use respoke_core::id::RequestId;
 use respoke_core::ops::Confirmed;
+use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
 use respoke_hub::Socket;
+use respoke_hub::tails::shown_payload;
 use respoke_wire::tunnel;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use uuid::Uuid;
@@ -25,9 +28,12 @@ use crate::limits::RateStatus;
 use crate::metrics::Route;
 use crate::operations::{Directory, Found, Operation};
 use crate::problem::{Problem, Shape};
+use crate::request_log::UNMATCHED;
 use crate::state::Api;
 use crate::watch::Answered;
 
+/// Where an answer has the cursor of the next page.
+const NEXT_CURSOR: HeaderName = HeaderName::from_static("next-cursor");
 /// Long answers that are made whole at once, for sockets. A history may have some megabytes.
 const WHOLE_ANSWERS: usize = 4;
 
@@ -53,12 +59,29 @@ impl Tunnel {
         method: tunnel::Method,
         request: &tunnel::Request<'_>,
     ) -> Tunnelled {
-        let started = Instant::now();
-        let request_id = self.answering.next_id();
+        let facts = self.facts(socket.opening.address, request);
+        self.answered(facts.over(socket.clone()), method, request).await
+    }
+
+    /// Answers a request of a client at `address` that has no socket yet.
+    pub(crate) async fn answer_stranger(
+        &self,
+        address: IpAddr,
+        method: tunnel::Method,
+        request: &tunnel::Request<'_>,
+    ) -> Tunnelled {
+        self.answered(self.facts(address, request), method, request).await
+    }
+
+    fn facts(&self, address: IpAddr, request: &tunnel::Request<'_>) -> Facts {
+        let body = request.data.map(|data| Bytes::copy_from_slice(data.as_bytes())).unwrap_or_default();
+        Facts::new(self.answering.next_id(), address, body)
+    }
+
+    async fn answered(&self, facts: Facts, method: tunnel::Method, request: &tunnel::Request<'_>) -> Tunnelled {
+        let (started, request_id) = (Instant::now(), facts.request_id);
         let mut id_buffer = Uuid::encode_buffer();
         let id_text: &str = request_id.uuid().hyphenated().encode_lower(&mut id_buffer);
-        let body = request.data.map(|data| Bytes::copy_from_slice(data.as_bytes())).unwrap_or_default();
-        let facts = Facts::new(request_id, socket.opening.address, body).over(socket.clone());
         let facts = Arc::new(facts);
         let mut response = match self.call(&facts, method, request) {
             Ok((call, operation)) => answered(operation.run(self.api.clone(), call)).await,
@@ -81,6 +104,7 @@ impl Tunnel {
         let confirmed = facts.confirmed().filter(|_| response.status().is_success());
         let retry_after_secs = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let status = response.status().as_u16();
+        let next = response.headers().get(NEXT_CURSOR).and_then(|value| value.to_str().ok()).map(str::to_owned);
         // Nearly every answer is in memory already. One that is made as it is taken is made at once here, and counted once it
         // waits for the socket; until then it has a turn.
         let is_made = response.body().size_hint().exact().is_some();
@@ -99,6 +123,7 @@ impl Tunnel {
             rate_status,
             retry_after_secs,
             confirmed,
+            next,
             body,
             turn,
         }
@@ -140,12 +165,20 @@ impl Tunnel {
 
     /// Answers a request over a client's socket that could not be read.
     pub(crate) async fn refuse(&self, socket: &Arc<Socket>, problem: Problem) -> Tunnelled {
-        let started = Instant::now();
-        let id = self.answering.next_id();
+        let facts = Facts::new(self.answering.next_id(), socket.opening.address, Bytes::new());
+        self.refused(facts.over(socket.clone()), problem).await
+    }
+
+    /// The same for a client at `address` that has no socket yet.
+    pub(crate) async fn refuse_stranger(&self, address: IpAddr, problem: Problem) -> Tunnelled {
+        self.refused(Facts::new(self.answering.next_id(), address, Bytes::new()), problem).await
+    }
+
+    async fn refused(&self, facts: Facts, problem: Problem) -> Tunnelled {
+        let (started, id) = (Instant::now(), facts.request_id);
         let request_id = id.to_string();
         let mut response = problem.clone().into_response();
         problem.render(&mut response, &request_id, Shape::Recorded);
-        let facts = Facts::new(id, socket.opening.address, Bytes::new()).over(socket.clone());
         self.answering.note(&Answered {
             request_id: id,
             method: "OTHER",
@@ -163,10 +196,53 @@ impl Tunnel {
             route: None,
             status,
             rate_status: RateStatus::UNLIMITED,
-            retry_after_secs: None,
+            retry_after_secs: problem.retry_after_secs(),
             confirmed: None,
+            next: None,
             body,
             turn: None,
+        }
+    }
+}
+
+/// Routes whose bodies are words between clients. All others may hold credentials, and so may all answers.
+const SPEAKING: &[&str] =
+    &["/v1/messages", "/v1/groups/{id}/publish", "/v1/channels/{id}/publish", "/v1/presence", "/v1/signaling"];
+
+impl Tunnel {
+    /// Shows a request, of which method and body are told, and its answer to whoever looks on at the endpoint of a socket.
+    pub(crate) fn show(
+        &self,
+        socket: &Socket,
+        (method, body): (&str, &str),
+        tunnelled: &Tunnelled,
+        answer_len: Option<usize>,
+    ) {
+        let Some(connection) = socket.connection() else { return };
+        let route = tunnelled.route.as_ref().map_or(UNMATCHED, |route| route.as_str());
+        let name = format!("{method} {route}");
+        let frame = |kind, bytes| TailedFrame {
+            at: self.api.broker.now(),
+            connection_id: connection.id,
+            kind,
+            name: name.clone(),
+            request_id: tunnelled.id,
+            from: None,
+            status: None,
+            bytes,
+            payload: None,
+            lost: 0,
+        };
+        self.api.hub.show(&connection, |payloads| {
+            let shown = payloads == Payloads::Shown && SPEAKING.contains(&route);
+            let payload = shown.then(|| shown_payload(body.as_bytes()));
+            TailedFrame { payload, ..frame(FrameKind::Request, body.len() as u64) }
+        });
+        if let Some(len) = answer_len {
+            self.api.hub.show(&connection, |_| TailedFrame {
+                status: Some(tunnelled.status),
+                ..frame(FrameKind::Answer, len as u64)
+            });
         }
     }
 }
@@ -182,6 +258,8 @@ pub(crate) struct Tunnelled {
     pub(crate) retry_after_secs: Option<u64>,
     /// How many nodes have followed what it changed, if others had to.
     pub(crate) confirmed: Option<Confirmed>,
+    /// The cursor of the next page, if a list goes on.
+    pub(crate) next: Option<String>,
     /// A JSON object or array.
     pub(crate) body: Bytes,
     /// The turn at making it, kept until it waits for the socket.

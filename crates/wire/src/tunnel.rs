@@ -93,7 +93,8 @@ impl Method {
         }
     }
 
-    fn from_event(name: &str) -> Option<Self> {
+    /// The method of this name, in lower case.
+    pub(crate) fn of_name(name: &str) -> Option<Self> {
         match name {
             "get" => Some(Self::Get),
             "post" => Some(Self::Post),
@@ -154,7 +155,7 @@ impl<'a> RequestEvent<'a> {
             args: First<'a>,
         }
         let named: Named<'_> = serde_json::from_str(object::without_mark(data)).map_err(|_| TunnelError::Malformed)?;
-        let method = Method::from_event(&named.name).ok_or(TunnelError::UnknownMethod)?;
+        let method = Method::of_name(&named.name).ok_or(TunnelError::UnknownMethod)?;
         let argument = named.args.0.ok_or(TunnelError::Malformed)?.get();
         let argument = if argument.starts_with('"') {
             object::embedded(argument).ok_or(TunnelError::Malformed)?
@@ -189,10 +190,7 @@ impl<'a> RequestEvent<'a> {
         }
         let data = argument.data.or(argument.params).map(RawValue::get);
         if let Some(data) = data {
-            if data.len() > BODY_LEN_MAX {
-                return Err(TunnelError::DataTooLarge);
-            }
-            check_depth(data.as_bytes()).map_err(|_| TunnelError::DataTooDeep)?;
+            check_data(data)?;
         }
         let (path, query) = match argument.url {
             Cow::Borrowed(url) => path_and_query(url),
@@ -267,7 +265,16 @@ impl<'de: 'a, 'a> Deserialize<'de> for Headers<'a> {
     }
 }
 
-fn path_and_query(url: &str) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
+/// Whether what would be a body is one.
+pub(crate) fn check_data(data: &str) -> Result<(), TunnelError> {
+    if data.len() > BODY_LEN_MAX {
+        return Err(TunnelError::DataTooLarge);
+    }
+    check_depth(data.as_bytes()).map_err(|_| TunnelError::DataTooDeep)
+}
+
+/// Path and query of a URL, encoded where they have to be.
+pub(crate) fn path_and_query(url: &str) -> (Cow<'_, str>, Option<Cow<'_, str>>) {
     let url = without_origin(url);
     let (path, query) = url.split_once('?').map_or((url, None), |(path, query)| (path, Some(query)));
     let encode = |text| Cow::from(utf8_percent_encode(text, ENCODED));

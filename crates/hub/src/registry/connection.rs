@@ -11,6 +11,7 @@ use respoke_core::app::App;
 use respoke_core::event::Presence;
 use respoke_core::id::{AppId, ConnectionId, EndpointId, GroupName, RoleId};
 use respoke_core::ports::{ConnectionFacts, Node};
+use respoke_wire::dialect::Dialect;
 
 use crate::outbox::Outbox;
 
@@ -138,6 +139,14 @@ impl Connection {
             address: self.address,
             trickle_ice: self.trickle_ice,
             ice_final_candidates: self.ice_final_candidates,
+        }
+    }
+
+    /// In which protocol its frames are. Another node's gets none here.
+    pub(crate) fn dialect(&self) -> Dialect {
+        match &self.home {
+            Home::Here(outbox) => outbox.dialect(),
+            Home::There(_) => Dialect::default(),
         }
     }
 

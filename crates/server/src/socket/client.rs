@@ -14,10 +14,10 @@ use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::idle::IdleFrames;
 use super::polling::{Held, Polling};
 use super::sid::Sid;
 use crate::transport::Share;
+use crate::websocket::IdleFrames;
 
 /// A client that shook hands.
 pub(crate) struct Client {
@@ -255,6 +255,11 @@ impl Clients {
         if let Some(closed_at) = client.closed_at.get() {
             looks.strike(*closed_at + self.pace.patience, number);
         }
+    }
+
+    /// Whether the client of a socket is [awaited](Client::is_awaited).
+    pub(super) fn awaits(&self, number: u64) -> bool {
+        self.maps.read().by_number.get(&number).is_some_and(|client| client.is_awaited())
     }
 
     pub(super) fn all(&self) -> Vec<Arc<Client>> {

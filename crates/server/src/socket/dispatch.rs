@@ -2,8 +2,6 @@
 
 use bytes::Bytes;
 use http::StatusCode;
-use respoke_core::tail::{FrameKind, Payloads, TailedFrame};
-use respoke_hub::tails::shown_payload;
 use respoke_wire::ack::{self, AckContent, AckHeaders};
 use respoke_wire::close::Close;
 use respoke_wire::frame::{self, FrameError, Packet};
@@ -11,7 +9,6 @@ use respoke_wire::tunnel::RequestEvent;
 
 use super::{Client, Sockets};
 use crate::limits::LIMITED_PAUSE;
-use crate::request_log::UNMATCHED;
 use crate::transport::SMALL_LEN;
 use crate::tunnel::Tunnelled;
 
@@ -46,7 +43,12 @@ impl Sockets {
                     (kept, share)
                 });
                 if self.hub.tails().any() {
-                    self.show(client, data, &tunnelled, frame.as_ref().map(|(frame, _)| frame));
+                    let event = RequestEvent::decode(data).ok();
+                    let request = event.as_ref().and_then(|event| event.request().ok());
+                    let method = event.as_ref().map_or("OTHER", |event| event.method.as_str());
+                    let body = request.as_ref().and_then(|request| request.data).unwrap_or_default();
+                    let answer_len = frame.as_ref().map(|(frame, _)| frame.len());
+                    self.tunnel.show(&client.socket, (method, body), &tunnelled, answer_len);
                 }
                 if let Some((frame, share)) = frame {
                     client.socket.outbox.offer_share(frame, share);
@@ -100,45 +102,6 @@ impl Sockets {
         match event.request() {
             Ok(request) => self.tunnel.answer(&client.socket, event.method, &request).await,
             Err(error) => self.tunnel.refuse(&client.socket, error.into()).await,
-        }
-    }
-}
-
-/// Routes whose bodies are words between clients. All others may hold credentials, and so may all answers.
-const SPEAKING: &[&str] =
-    &["/v1/messages", "/v1/groups/{id}/publish", "/v1/channels/{id}/publish", "/v1/presence", "/v1/signaling"];
-
-impl Sockets {
-    /// Shows a request and its answer to whoever looks on at the client's endpoint.
-    fn show(&self, client: &Client, data: &str, tunnelled: &Tunnelled, answer: Option<&Bytes>) {
-        let Some(connection) = client.socket.connection() else { return };
-        let event = RequestEvent::decode(data).ok();
-        let request = event.as_ref().and_then(|event| event.request().ok());
-        let route = tunnelled.route.as_ref().map_or(UNMATCHED, |route| route.as_str());
-        let name = format!("{} {route}", event.as_ref().map_or("OTHER", |event| event.method.as_str()));
-        let body = request.as_ref().and_then(|request| request.data).unwrap_or_default();
-        let frame = |kind, bytes| TailedFrame {
-            at: self.api.broker.now(),
-            connection_id: connection.id,
-            kind,
-            name: name.clone(),
-            request_id: tunnelled.id,
-            from: None,
-            status: None,
-            bytes,
-            payload: None,
-            lost: 0,
-        };
-        self.hub.show(&connection, |payloads| {
-            let shown = payloads == Payloads::Shown && SPEAKING.contains(&route);
-            let payload = shown.then(|| shown_payload(body.as_bytes()));
-            TailedFrame { payload, ..frame(FrameKind::Request, body.len() as u64) }
-        });
-        if let Some(answer) = answer {
-            self.hub.show(&connection, |_| TailedFrame {
-                status: Some(tunnelled.status),
-                ..frame(FrameKind::Answer, answer.len() as u64)
-            });
         }
     }
 }

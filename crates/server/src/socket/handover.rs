@@ -14,6 +14,7 @@ use respoke_core::refusal::Refusal;
 use respoke_hub::{HandsOver, Opening};
 use respoke_wire::bus::Handshake;
 use respoke_wire::close::Close;
+use respoke_wire::dialect::Dialect;
 use tokio::time::timeout;
 
 use super::neighbours::Neighbours;
@@ -78,7 +79,7 @@ impl Sockets {
         if !may_open(&credential, &caller, origin.as_deref()) {
             return;
         }
-        let opening = Opening { credential, caller, address, origin, host };
+        let opening = Opening { credential, caller, address, origin, host, dialect: Dialect::SocketIo };
         self.open(sid, opening, style);
     }
 

@@ -9,15 +9,17 @@ use respoke_core::code::Code;
 use respoke_core::refusal::Refusal;
 use respoke_hub::Opening;
 use respoke_wire::ack::AckStyle;
+use respoke_wire::dialect::Dialect;
 use respoke_wire::{form, payload};
 
 use super::opening::may_open;
 use super::plain::{plain, script};
 use super::sid::Sid;
-use super::{Client, Knock, Sockets, Visitor};
+use super::{Client, Sockets, Visitor};
 use crate::call::{handshake_credential, host_of};
 use crate::facts::asker;
 use crate::limits::Demand;
+use crate::websocket::Knock;
 
 impl Sockets {
     pub(super) async fn handshake<B>(&self, knock: &Knock<B>) -> (Response, Visitor) {
@@ -79,7 +81,7 @@ impl Sockets {
             return refused;
         }
         let host = host_of(headers, uri).map(str::to_owned);
-        let opening = Opening { credential, caller, address: knock.address, origin, host };
+        let opening = Opening { credential, caller, address: knock.address, origin, host, dialect: Dialect::SocketIo };
         let sid = Sid::new(self.api.broker.chance(), self.this_node());
         let Some(client) = self.open(sid, opening, AckStyle::of_handshake(query)) else {
             return refuse(StatusCode::SERVICE_UNAVAILABLE, FAULT);

@@ -14,7 +14,6 @@ mod client;
 mod dispatch;
 mod handover;
 mod handshake;
-mod idle;
 mod neighbours;
 mod opening;
 mod plain;
@@ -23,7 +22,6 @@ mod sealing;
 mod sid;
 mod websocket;
 
-use std::net::IpAddr;
 use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,7 +33,6 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_ORIGIN, CACHE_CONTROL, ORIGIN, RETRY_AFTER, VARY,
 };
 use http::{HeaderValue, Method, StatusCode};
-use respoke_hub::outbox::Outbox;
 use respoke_hub::{HandsOver, Hub, Socket};
 use respoke_wire::close::Close;
 use respoke_wire::frame;
@@ -54,9 +51,10 @@ use crate::enduring;
 use crate::limits::{Errand, Limited};
 use crate::metrics::Route;
 use crate::state::Api;
-use crate::transport::{Place, RequestBody, Shares};
+use crate::transport::{RequestBody, Shares};
 use crate::tunnel::Tunnel;
 use crate::watch::method_name;
+use crate::websocket::{Carriers, Knock};
 
 /// Where the door is.
 const ROOT: &str = "/socket.io/1";
@@ -65,15 +63,13 @@ const ROOT: &str = "/socket.io/1";
 pub(crate) struct Sockets {
     pub(crate) hub: Arc<Hub>,
     api: Arc<Api>,
-    tunnel: Tunnel,
+    tunnel: Arc<Tunnel>,
     clients: Clients,
     settings: SocketSettings,
-    shares: Shares,
+    shares: Arc<Shares>,
     /// None: this node is alone.
     neighbours: Option<Neighbours>,
-    tasks: TaskTracker,
-    /// Ends the transports that did not end by themselves.
-    hard: CancellationToken,
+    carriers: Carriers,
 }
 
 impl std::fmt::Debug for Sockets {
@@ -87,27 +83,19 @@ pub(crate) fn is_socket_path(path: &str) -> bool {
     path.strip_prefix(ROOT).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
 }
 
-/// A request to the door, from whom, on which connection.
-pub(crate) struct Knock<B> {
-    pub(crate) request: http::Request<B>,
-    pub(crate) address: IpAddr,
-    pub(crate) place: Arc<Place>,
-}
-
 impl Sockets {
     /// `shares` bound the sockets of each address.
     pub(crate) fn new(
         hub: Arc<Hub>,
         api: Arc<Api>,
-        tunnel: Tunnel,
+        tunnel: Arc<Tunnel>,
         settings: SocketSettings,
-        shares: Shares,
+        (shares, carriers): (Arc<Shares>, Carriers),
     ) -> Arc<Self> {
-        let (tasks, hard) = (TaskTracker::new(), CancellationToken::new());
         let pace = Pace { heartbeat_interval: settings.heartbeat_interval, patience: settings.heartbeat_timeout };
         let neighbours = api.among.as_ref().map(|among| Neighbours::new(among.node(), among.cluster()));
         let clients = Clients::new(pace);
-        let sockets = Arc::new(Self { hub, api, tunnel, clients, settings, shares, neighbours, tasks, hard });
+        let sockets = Arc::new(Self { hub, api, tunnel, clients, settings, shares, neighbours, carriers });
         if sockets.neighbours.is_some() {
             sockets.hub.hands_over_by(&(sockets.clone() as Arc<dyn HandsOver>));
         }
@@ -217,21 +205,10 @@ impl Sockets {
         client.detach();
     }
 
-    /// Waits, if this process may have been stopped for long, until it knows whether others have declared it dead meanwhile:
-    /// before that nothing is written. Why the socket was closed, if it was.
-    async fn asleep(&self, outbox: &Outbox) -> Option<Close> {
-        let among = self.api.among.as_ref().filter(|among| !among.fence().is_awake())?;
-        tokio::select! {
-            biased;
-            why = outbox.ended() => Some(why),
-            () = among.fence().awake() => None,
-        }
-    }
-
     /// Closes all sockets at once, because the others have told already that they are gone.
     pub(crate) fn lose(&self) {
-        for client in self.clients.all() {
-            self.hub.close(&client.socket, Close::NodeLost);
+        for socket in self.hub.sockets() {
+            self.hub.close(&socket, Close::NodeLost);
         }
     }
 
@@ -324,17 +301,17 @@ impl Sockets {
         }
     }
 
-    /// Tells all clients to come back later, spread over so much time.
+    /// Tells all clients, whichever protocol they speak, to come back later, spread over so much time.
     async fn send_away(&self, spread: Duration) {
-        let clients = self.clients.all();
-        let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
+        let sockets = self.hub.sockets();
+        let count = u32::try_from(sockets.len()).unwrap_or(u32::MAX);
         let pause = spread.checked_div(count).unwrap_or_default().min(SPREAD_MAX);
         let start = Instant::now();
-        for (client, nth) in clients.iter().zip(0_u32..) {
+        for (socket, nth) in sockets.iter().zip(0_u32..) {
             tokio::time::sleep_until(start + pause * nth).await;
             // Who has only shaken hands comes to another node, which fetches it from here.
-            if self.neighbours.is_none() || !client.is_awaited() {
-                self.hub.send_away(&client.socket);
+            if self.neighbours.is_none() || !self.clients.awaits(socket.number) {
+                self.hub.send_away(socket);
             }
         }
     }
@@ -389,13 +366,14 @@ impl Sockets {
     pub(crate) async fn drain(&self, within: Duration) {
         self.hub.tails().end();
         self.hub.mute_departures();
+        self.carriers.soft.cancel();
         let start = Instant::now();
         self.send_away(within.mul_f32(SPREAD_SHARE)).await;
-        self.tasks.close();
+        self.carriers.tasks.close();
         // Who has much to read yet has all the time there is.
-        if tokio::time::timeout_at(start + within, self.tasks.wait()).await.is_err() {
-            self.hard.cancel();
-            self.tasks.wait().await;
+        if tokio::time::timeout_at(start + within, self.carriers.tasks.wait()).await.is_err() {
+            self.carriers.hard.cancel();
+            self.carriers.tasks.wait().await;
         }
         // Nobody fetches these any more.
         for client in self.clients.all() {
@@ -451,9 +429,6 @@ enum Visitor {
     /// The client of a socket.
     Client(Arc<Socket>),
 }
-
-/// How long a closed transport waits for its client to close too.
-const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
 fn refuse_limited(limited: &Limited) -> Response {
     let mut response = text(StatusCode::TOO_MANY_REQUESTS, "");

@@ -20,8 +20,9 @@ use tokio_util::sync::CancellationToken;
 
 use super::dispatch::Came;
 use super::plain::{plain, script, text};
-use super::{Client, Knock, Sockets};
+use super::{Client, Sockets};
 use crate::transport::{KeptBytes, Place, RequestBody};
+use crate::websocket::{Knock, asleep};
 
 /// How long a poll waits for something to say.
 ///
@@ -179,14 +180,14 @@ impl Sockets {
 
     /// The client's polling; the first poll starts the task that takes its packets. None: the client was given up.
     fn attach(self: &Arc<Self>, client: &Arc<Client>) -> Option<Arc<Polling>> {
-        let (polling, first) = client.attach_polling(&self.hard)?;
+        let (polling, first) = client.attach_polling(&self.carriers.hard)?;
         if let Some(mut inbox) = first {
             client.polls(|socket| self.hub.fetched(socket));
             self.clients.plan(client);
             let (sockets, client) = (self.clone(), client.clone());
             // Not the polling itself: when that is gone, so is this.
             let (replaced, its) = (polling.replaced.clone(), Arc::downgrade(&polling));
-            self.tasks.spawn(async move {
+            self.carriers.tasks.spawn(async move {
                 loop {
                     let held = tokio::select! {
                         biased;
@@ -235,7 +236,7 @@ impl Sockets {
             () = tokio::time::sleep(wait) => None,
         };
         let mut taken = taken?;
-        if let Some(why) = self.asleep(&client.socket.outbox).await {
+        if let Some(why) = asleep(&self.api, &client.socket.outbox).await {
             frames.clear();
             taken = Taken::Closed(why);
         }

@@ -1,25 +1,16 @@
 //! The websocket: two loops of one task, one reading and one writing, that end together.
-//!
-//! The library reads, and puts what is to be written into frames; writing itself is ours, so that a socket needs no buffer
-//! for it while it is silent, and the two loops share no lock.
-
-mod reading;
-mod upgrade;
-mod writing;
 
 use std::collections::VecDeque;
-use std::io;
-use std::pin::{Pin, pin};
+use std::pin::pin;
 use std::sync::Arc;
 
 use axum::body::HttpBody;
 use axum::response::Response;
 use bytes::Bytes;
 use futures_util::StreamExt;
+use http::HeaderValue;
 use hyper::upgrade::OnUpgrade;
-use hyper_util::rt::TokioIo;
 use parking_lot::Mutex;
-use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::frame;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,85 +19,59 @@ use tokio_tungstenite::tungstenite::protocol::frame::Frame;
 use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_util::sync::CancellationToken;
 
-use self::reading::{PASSED_OVER_MAX, Stream, pass_over, stream};
-use self::writing::{close_frame, write_frames};
 use super::dispatch::Came;
-use super::{CLOSE_TIMEOUT, Client, Knock, Sockets};
-use crate::transport::{Encrypted, Impatient, Patient, Place, Plain};
+use super::{Client, Sockets};
+use crate::transport::Place;
+use crate::websocket::{
+    CLOSE_TIMEOUT, Carrier, Carrying, Knock, Stream, Taking, Writer, Written, accept_key, close_frame, offered, refuse,
+    switch, until_closed, upgraded, write_frames,
+};
 
-/// A queue that once held more than this gives its memory back.
-const PACKETS_KEPT: usize = 8;
+/// The sub-protocol that Asterisk offers and wants to see again.
+const PROTOCOL: &str = "socket.io";
+/// Asterisk masks nothing.
+const TAKING: Taking = Taking { message_len_max: frame::FRAME_LEN_MAX, unmasked: true };
+
 /// Whether a request can become a websocket.
 pub(super) fn is_upgrade<B: HttpBody>(request: &http::Request<B>) -> bool {
-    upgrade::accept_key(request).is_some()
+    accept_key(request).is_some()
 }
 
 impl Sockets {
     /// Turns the request into a websocket.
     pub(super) fn upgrade<B: HttpBody>(self: &Arc<Self>, sid: &str, mut knock: Knock<B>) -> Response {
-        let Some(accept) = upgrade::accept_key(&knock.request) else {
+        let Some(accept) = accept_key(&knock.request) else {
             // The client is not touched: it keeps its session id, and turns to polling with it.
-            return upgrade::refuse();
+            return refuse();
         };
-        let response = upgrade::switch(knock.request.headers(), accept);
+        let is_offered = offered(knock.request.headers()).any(|protocol| protocol == PROTOCOL);
+        let response = switch(accept, is_offered.then_some(HeaderValue::from_static(PROTOCOL)));
         let upgrading = hyper::upgrade::on(&mut knock.request);
         let client = self.clients.find(sid).filter(|client| client.socket.outbox.closed().is_none());
         let transport = client.and_then(|client| {
-            let replaced = client.attach_websocket(&self.hard)?;
+            let replaced = client.attach_websocket(&self.carriers.hard)?;
             self.hub.is_written_to(&client.socket);
             self.clients.plan(&client);
             Some(Transport { sockets: self.clone(), client, replaced })
         });
         knock.place.becomes_socket();
         let (sockets, place) = (self.clone(), knock.place);
-        self.tasks.spawn(async move { sockets.run_websocket(transport, upgrading, place).await });
+        self.carriers.tasks.spawn(async move { sockets.run_websocket(transport, upgrading, place).await });
         response
     }
 
-    /// The parts are in boxes of their own: this task is there for as long as the socket is, and is then no longer than
-    /// what is left of it, without what the upgrade and TLS take.
     async fn run_websocket(self: Arc<Self>, transport: Option<Transport>, upgrading: OnUpgrade, place: Arc<Place>) {
-        if let Some(carrying) = Box::pin(self.upgraded(transport, upgrading)).await {
+        let (hard, timeout) = (self.carriers.hard.clone(), self.settings.write_timeout);
+        // Without it the guard of the transport takes leave.
+        let carried = Carried { sockets: self, transport };
+        if let Some(carrying) = Box::pin(upgraded(carried, upgrading, &hard, timeout, TAKING)).await {
             carrying.await;
         }
         drop(place);
     }
 
-    /// What is left to do once the connection is no HTTP connection any more. None: it broke.
-    async fn upgraded(
-        self: Arc<Self>,
-        transport: Option<Transport>,
-        upgrading: OnUpgrade,
-    ) -> Option<Pin<Box<dyn Future<Output = ()> + Send>>> {
-        let upgraded = tokio::select! {
-            biased;
-            () = self.hard.cancelled() => None,
-            upgraded = upgrading => upgraded.ok(),
-        };
-        let write_timeout = self.settings.write_timeout;
-        // Without it the guard of the transport takes leave.
-        let carrying: Pin<Box<dyn Future<Output = ()> + Send>> = match upgraded?.downcast::<TokioIo<Patient<Plain>>>() {
-            Ok(parts) => {
-                let (read, write) = parts.io.into_inner().into_inner().into_inner().into_split();
-                let stream = stream(read, parts.read_buf).await;
-                Box::pin(self.carry(transport, stream, Impatient::new(write, write_timeout)))
-            }
-            Err(upgraded) => {
-                let parts = upgraded
-                    .downcast::<TokioIo<Patient<Encrypted>>>()
-                    .expect("`run` serves HTTP/1.1 on these two kinds of connection");
-                let mut io = parts.io.into_inner().into_inner();
-                io.get_mut().0.wait_at_most(write_timeout);
-                let (read, write) = tokio::io::split(io);
-                let stream = stream(read, parts.read_buf).await;
-                Box::pin(self.carry(transport, stream, write))
-            }
-        };
-        Some(carrying)
-    }
-
     async fn carry<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-        self: Arc<Self>,
+        &self,
         transport: Option<Transport>,
         mut stream: Stream<R>,
         mut io: W,
@@ -122,21 +87,14 @@ impl Sockets {
                 let telling = async {
                     let mut told = VecDeque::from([Bytes::from_static(frame::NOT_HANDSHAKEN.as_bytes())]);
                     write_frames(&mut io, None, &mut told, || {}).await?;
-                    write_frames(&mut io, Some(close_frame(Close::GoingAway)), &mut told, || {}).await
+                    write_frames(&mut io, Some(close(Close::GoingAway)), &mut told, || {}).await
                 };
                 tokio::time::timeout(CLOSE_TIMEOUT, Box::pin(telling)).await.is_err()
             }
         };
         if !over {
-            // The client is told to go; what it still says is not heard, and its own close is waited for.
-            stream.get_mut().rest = PASSED_OVER_MAX;
-            let closing = Box::pin(async {
-                while let Some(Ok(_)) = stream.next().await {}
-                if transport.as_ref().is_some_and(Transport::is_unread) {
-                    pass_over(&mut stream.get_mut().io).await;
-                }
-            });
-            let _ = self.hard.run_until_cancelled(tokio::time::timeout(CLOSE_TIMEOUT, closing)).await;
+            let is_unread = transport.as_ref().is_some_and(Transport::is_unread);
+            until_closed(&mut stream, is_unread, &self.carriers.hard).await;
         }
     }
 
@@ -233,46 +191,17 @@ impl Sockets {
         self.idle(client, 1)
     }
 
-    /// Writes what waits, as much as there is at a time, until the outbox closes.
-    ///
-    /// A write that makes no progress for the write timeout fails (`transport/impatient.rs`). However slowly the client reads, once
-    /// its socket is closed what is under way, and then what waits, take one write timeout each at most.
+    /// Writes what waits until the outbox closes, and then takes leave.
     async fn write<W: AsyncWrite + Unpin>(&self, client: &Client, io: &mut W, ping: &Mutex<Option<Bytes>>) {
-        let (outbox, timeout) = (&client.socket.outbox, self.settings.write_timeout);
+        let (socket, timeout) = (&client.socket, self.settings.write_timeout);
         let mut packets = VecDeque::new();
-        let why = loop {
-            if let Taken::Closed(why) = outbox.take(&mut packets).await {
-                break why;
-            }
-            if let Some(why) = self.asleep(outbox).await {
-                packets.clear();
-                break why;
-            }
-            let pong = ping.lock().take().map(Frame::pong);
-            let written = {
-                let progresses = || self.api.places.progresses(&client.socket);
-                let mut writing = pin!(write_frames(io, pong, &mut packets, progresses));
-                tokio::select! {
-                    biased;
-                    written = writing.as_mut() => written,
-                    why = outbox.ended() => {
-                        if !is_told(why) || outbox.is_abandoned() {
-                            return;
-                        }
-                        let Ok(written) = tokio::time::timeout(timeout, writing).await else { return };
-                        written
-                    }
-                }
-            };
-            if let Err(error) = written {
-                let slow = error.kind() == io::ErrorKind::TimedOut;
-                return self.hub.close(&client.socket, if slow { Close::SlowConsumer } else { Close::Left });
-            }
-            if packets.capacity() > PACKETS_KEPT {
-                packets = VecDeque::new();
-            }
+        let writer = Writer { api: &self.api, socket, timeout, ping, is_told };
+        let why = match writer.write(io, &mut packets).await {
+            Written::Until(why) => why,
+            Written::Failed(why) => return self.hub.close(socket, why),
+            Written::Over => return,
         };
-        if outbox.is_abandoned() {
+        if socket.outbox.is_abandoned() {
             return;
         }
         if !is_told(why) {
@@ -283,11 +212,16 @@ impl Sockets {
         }
         let farewell = Box::pin(async {
             write_frames(io, None, &mut packets, || {}).await?;
-            write_frames(io, Some(close_frame(why)), &mut packets, || {}).await
+            write_frames(io, Some(close(why)), &mut packets, || {}).await
         });
         // Whether it arrives or not, it is over.
         let _ = tokio::time::timeout(timeout, farewell).await;
     }
+}
+
+/// The frame that says why a socket is closed.
+fn close(why: Close) -> Frame {
+    close_frame(why.code(), why.word())
 }
 
 /// Whether a client that is closed for this still gets what waits for it. For a slow one nothing waits any more: it is told
@@ -320,5 +254,21 @@ impl Drop for Transport {
         if !self.replaced.is_cancelled() {
             self.sockets.leave(&self.client, Close::Left);
         }
+    }
+}
+
+/// A websocket that carries a client's packets; without one it tells whoever is there that nobody is known here.
+struct Carried {
+    sockets: Arc<Sockets>,
+    transport: Option<Transport>,
+}
+
+impl Carrier for Carried {
+    fn carry<R, W>(self, stream: Stream<R>, io: W) -> Carrying
+    where
+        R: AsyncRead + Unpin + Send + 'static,
+        W: AsyncWrite + Unpin + Send + 'static,
+    {
+        Box::pin(async move { self.sockets.carry(self.transport, stream, io).await })
     }
 }

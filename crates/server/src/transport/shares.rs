@@ -26,6 +26,11 @@ impl Shares {
         Self { open: Arc::default(), each_max, trusted_proxies }
     }
 
+    /// The same of other connections, of which each address may have `each_max`.
+    pub(crate) fn others(&self, each_max: usize) -> Self {
+        Self::new(each_max, self.trusted_proxies.clone())
+    }
+
     /// A place among those of `address`, if one is free.
     pub(crate) fn take(&self, address: IpAddr) -> Option<Share> {
         // Of a proxy the whole address counts: those of its network may be anybody's.

@@ -20,6 +20,7 @@ mod postgres;
 #[expect(dead_code, reason = "the store's tests use more of it")]
 mod postgres_server;
 mod processes;
+mod respoke1;
 mod socket;
 
 use std::collections::HashMap;
@@ -48,6 +49,7 @@ pub(crate) use pooler::Pooler;
 pub(crate) use postgres::Postgres;
 pub(crate) use postgres_server::Server as PostgresServer;
 pub(crate) use processes::{Process, Said, respoked, run};
+pub(crate) use respoke1::{Farewell, Live};
 pub(crate) use socket::{Ack, End, Socket, request_packet, summary, text_frame};
 
 /// The time of every in-process server.

@@ -47,6 +47,7 @@ mod push_tokens;
 mod quota;
 mod remembered;
 mod request_log;
+mod respoke1;
 mod revocation;
 mod roles;
 mod secrets;

@@ -12,6 +12,7 @@ use respoke_core::secret::Secret;
 use respoke_hub::ops::{Asker, Unlimited};
 use respoke_hub::{Hub, Opening, Socket};
 use respoke_store::{Options, SqliteStore};
+use respoke_wire::dialect::Dialect;
 
 /// A new database, for as long as its folder is there.
 pub(crate) fn database(options: Options) -> (Arc<dyn Store>, tempfile::TempDir) {
@@ -64,7 +65,7 @@ pub(crate) fn asker<'a>(caller: &'a Caller, context: &'a Context) -> Asker<'a> {
 pub(crate) fn open(hub: &Hub, credential: &Credential, caller: &Caller) -> Option<Arc<Socket>> {
     let (credential, caller) = (credential.clone(), caller.clone());
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    hub.open(Opening { credential, caller, address, origin: None, host: None })
+    hub.open(Opening { credential, caller, address, origin: None, host: None, dialect: Dialect::SocketIo })
 }
 
 pub(crate) fn endpoint(name: &str) -> EndpointId {

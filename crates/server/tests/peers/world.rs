@@ -27,6 +27,7 @@ use respoke_hub::ops::{Asker, Connect, Message, Publish, Purse, Unlimited};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Connection, Hub, HubSettings, Opening, Socket};
 use respoke_store::Options;
+use respoke_wire::dialect::Dialect;
 use serde_json::Value;
 use serde_json::value::RawValue;
 use tokio::task::JoinSet;
@@ -300,7 +301,14 @@ impl World {
         let Coming { by, from, purse } = coming;
         let Peer { hub, broker, .. } = &self.nodes[node];
         let (caller, context) = (broker.authenticate(by, None).await?, Context::internal());
-        let opening = Opening { credential: by.clone(), caller, address: from, origin: None, host: None };
+        let opening = Opening {
+            credential: by.clone(),
+            caller,
+            address: from,
+            origin: None,
+            host: None,
+            dialect: Dialect::SocketIo,
+        };
         let socket = hub.open(opening).unwrap();
         let asker = home::asker(&socket.opening.caller, &context);
         let asker = Asker { socket: Some(&socket), endpoint_id: Some(endpoint(name)), purse, ..asker };

@@ -9,6 +9,7 @@ use respoke_core::ops::{Broker, Caller, Credential};
 use respoke_hub::outbox::OutboxLimits;
 use respoke_hub::{Hub, HubSettings, Opening};
 use respoke_store::{Options, SqliteStore};
+use respoke_wire::dialect::Dialect;
 
 use super::*;
 
@@ -38,7 +39,10 @@ impl Door {
     fn shake_hands(&self) -> Arc<Client> {
         let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
         let (credential, caller) = (Credential::None, Caller::Anonymous);
-        let socket = self.hub.open(Opening { credential, caller, address, origin: None, host: None }).unwrap();
+        let socket = self
+            .hub
+            .open(Opening { credential, caller, address, origin: None, host: None, dialect: Dialect::SocketIo })
+            .unwrap();
         self.clients.add(Sid::new(&*of_this_test(), None), socket, AckStyle::of_handshake(""), Share::unbounded())
     }
 

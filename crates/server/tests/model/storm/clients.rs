@@ -16,6 +16,7 @@ use respoke_hub::ops::{Asker, Connect, Message, Publish, Unlimited};
 use respoke_hub::outbox::Taken;
 use respoke_hub::{Opening, Socket};
 use respoke_wire::close::Close;
+use respoke_wire::dialect::Dialect;
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio::task::AbortHandle;
@@ -113,7 +114,7 @@ impl Shared {
 pub(super) fn open(node: &Node) -> Option<Arc<Socket>> {
     let (credential, caller) = (node.credential.clone(), node.caller.clone());
     let address = IpAddr::V4(Ipv4Addr::LOCALHOST);
-    node.hub.open(Opening { credential, caller, address, origin: None, host: None })
+    node.hub.open(Opening { credential, caller, address, origin: None, host: None, dialect: Dialect::SocketIo })
 }
 
 /// Reads all that comes over a socket, and hangs up when it is told to go.

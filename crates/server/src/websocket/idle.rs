@@ -12,11 +12,11 @@ const SECOND_MICROS: u64 = 1_000_000;
 
 /// What one client has sent of them lately, as the time from its beginning at which that would have been in order.
 #[derive(Debug, Default)]
-pub(super) struct IdleFrames(AtomicU64);
+pub(crate) struct IdleFrames(AtomicU64);
 
 impl IdleFrames {
     /// Counts `frames` that came `since` the client's beginning. False: that is more than `per_sec` lets through.
-    pub(super) fn count(&self, frames: u32, since: Duration, per_sec: u32) -> bool {
+    pub(crate) fn count(&self, frames: u32, since: Duration, per_sec: u32) -> bool {
         let now = u64::try_from(since.as_micros()).unwrap_or(u64::MAX);
         let take = u64::from(frames) * SECOND_MICROS / u64::from(per_sec.max(1));
         let after = |before: u64| before.max(now).saturating_add(take);
@@ -34,7 +34,7 @@ const PIECE_LEN_USUAL: u64 = 128;
 ///
 /// RFC 6455 section 5.2.
 #[derive(Debug, Default)]
-pub(super) struct Pieces {
+pub(crate) struct Pieces {
     /// The beginning of a frame's header.
     head: [u8; 10],
     head_len: u8,
@@ -49,7 +49,7 @@ pub(super) struct Pieces {
 
 impl Pieces {
     /// Looks at bytes as they are read.
-    pub(super) fn look(&mut self, mut bytes: &[u8]) {
+    pub(crate) fn look(&mut self, mut bytes: &[u8]) {
         while let Some((byte, after)) = bytes.split_first() {
             if self.rest > 0 {
                 let passed = usize::try_from(self.rest).unwrap_or(usize::MAX).min(bytes.len());
@@ -87,23 +87,23 @@ impl Pieces {
     }
 
     /// More has to be waited for. Returns how much there is of a message that is not whole, if that is to be noted.
-    pub(super) fn wait(&mut self) -> Option<u32> {
+    pub(crate) fn wait(&mut self) -> Option<u32> {
         let before = std::mem::replace(&mut self.stood, self.part > 0);
         (before || self.stood).then_some(self.part)
     }
 
     /// Whether a message was there in part when it was waited last.
-    pub(super) const fn stood(&self) -> bool {
+    pub(crate) const fn stood(&self) -> bool {
         self.stood
     }
 
     /// How many there were since it was asked last.
-    pub(super) fn take(&mut self) -> u32 {
+    pub(crate) fn take(&mut self) -> u32 {
         std::mem::take(&mut self.counted)
     }
 
     /// How many there are so far of a message that is not whole.
-    pub(super) const fn counted(&self) -> u32 {
+    pub(crate) const fn counted(&self) -> u32 {
         self.counted
     }
 }

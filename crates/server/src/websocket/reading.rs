@@ -5,29 +5,28 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use bytes::Bytes;
-use respoke_wire::frame;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, ReadBuf};
 use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
 
-use crate::socket::idle::Pieces;
+use super::idle::Pieces;
 
 /// What a socket reads at once. Most packets are shorter, and an idle socket keeps it.
 const READ_BUFFER_LEN: usize = 512;
 /// Bytes that are passed over of a client that was closed for what it sent: what was on its way when it was told. Who sends
 /// on and on is cut off.
-pub(super) const PASSED_OVER_MAX: usize = 64 * 1024;
+pub(crate) const PASSED_OVER_MAX: usize = 64 * 1024;
 
 /// Frames as they are read.
-pub(super) type Stream<R> = WebSocketStream<ReadOnly<R>>;
+pub(crate) type Stream<R> = WebSocketStream<ReadOnly<R>>;
 
 /// The reading side of a connection, for a library that would answer pings and closes on its own: the writing loop does,
 /// between its frames.
-pub(super) struct ReadOnly<R> {
-    pub(super) io: R,
-    pub(super) pieces: Pieces,
+pub(crate) struct ReadOnly<R> {
+    pub(crate) io: R,
+    pub(crate) pieces: Pieces,
     /// Bytes that are read yet.
-    pub(super) rest: usize,
+    pub(crate) rest: usize,
 }
 
 /// Short pieces of one message after which it is not read further. No client has reason to send so many, and while they
@@ -36,7 +35,7 @@ const PIECES_MAX: u32 = 1_000;
 
 impl<R> ReadOnly<R> {
     /// Whether it reads no further for the many pieces of nothing.
-    pub(super) const fn is_flooded(&self) -> bool {
+    pub(crate) const fn is_flooded(&self) -> bool {
         self.pieces.counted() > PIECES_MAX
     }
 }
@@ -71,14 +70,22 @@ impl<R: Unpin> AsyncWrite for ReadOnly<R> {
     }
 }
 
+/// What is taken of a client.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Taking {
+    /// Bytes of a message.
+    pub(crate) message_len_max: usize,
+    /// Whether frames may come unmasked, which no browser sends.
+    pub(crate) unmasked: bool,
+}
+
 /// Frames of `io`, of which `read` was read before.
-pub(super) async fn stream<R: AsyncRead + Unpin>(io: R, read: Bytes) -> Stream<R> {
+pub(crate) async fn stream<R: AsyncRead + Unpin>(io: R, read: Bytes, taking: Taking) -> Stream<R> {
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_LEN)
-        .max_message_size(Some(frame::FRAME_LEN_MAX))
-        .max_frame_size(Some(frame::FRAME_LEN_MAX))
-        // Asterisk masks nothing.
-        .accept_unmasked_frames(true);
+        .max_message_size(Some(taking.message_len_max))
+        .max_frame_size(Some(taking.message_len_max))
+        .accept_unmasked_frames(taking.unmasked);
     // Copied, for it lies in the 8 KiB that the head of the request was read into, which the socket would keep for life.
     let mut pieces = Pieces::default();
     pieces.look(&read);
@@ -93,7 +100,7 @@ pub(super) async fn stream<R: AsyncRead + Unpin>(io: R, read: Bytes) -> Stream<R
 
 /// Reads what nothing is made of, within a bound: a connection that is closed with something unread is reset, and the close
 /// may be lost with that.
-pub(super) async fn pass_over<R: AsyncRead + Unpin>(io: &mut R) {
+pub(crate) async fn pass_over<R: AsyncRead + Unpin>(io: &mut R) {
     let (mut bytes, mut left) = (vec![0; READ_BUFFER_LEN], PASSED_OVER_MAX);
     while let Ok(len @ 1..) = io.read(&mut bytes).await
         && len < left

@@ -2,18 +2,13 @@
 
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
-use bytes::Bytes;
 use http::header::{
-    CONNECTION, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_ACCEPT, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Version};
 use hyper::upgrade::OnUpgrade;
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
-
-use crate::socket::plain::plain;
-
-/// The sub-protocol that Asterisk offers and wants to see again.
-const PROTOCOL: &str = "socket.io";
 
 /// What a request for a websocket is answered with as a sign of having been understood. None: it cannot become one,
 /// whatever its path says. A proxy may have made it what it is, which cannot carry a websocket then.
@@ -21,7 +16,7 @@ const PROTOCOL: &str = "socket.io";
 /// # Source
 ///
 /// RFC 6455 section 4.2.1.
-pub(super) fn accept_key<B: HttpBody>(request: &http::Request<B>) -> Option<HeaderValue> {
+pub(crate) fn accept_key<B: HttpBody>(request: &http::Request<B>) -> Option<HeaderValue> {
     let headers = request.headers();
     let names = |name: HeaderName, wanted: &str| {
         let lines = headers.get_all(name).iter().filter_map(|line| line.to_str().ok());
@@ -43,29 +38,33 @@ pub(super) fn accept_key<B: HttpBody>(request: &http::Request<B>) -> Option<Head
     HeaderValue::from_str(&derive_accept_key(key.as_bytes())).ok()
 }
 
-/// Says to a request with these headers that its connection is a websocket from now on.
-pub(super) fn switch(headers: &HeaderMap, accept: HeaderValue) -> Response {
+/// The subprotocols that a request offers, in its order.
+pub(crate) fn offered(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|line| line.to_str().ok());
+    lines.flat_map(|line| line.split(',')).map(str::trim)
+}
+
+/// Says that a connection is a websocket from now on, in which `protocol` is spoken if one was agreed on.
+pub(crate) fn switch(accept: HeaderValue, protocol: Option<HeaderValue>) -> Response {
     let mut response = Response::new(Body::empty());
     *response.status_mut() = StatusCode::SWITCHING_PROTOCOLS;
-    let offers_protocol = headers
-        .get_all(SEC_WEBSOCKET_PROTOCOL)
-        .iter()
-        .any(|line| line.to_str().is_ok_and(|line| line.split(',').any(|protocol| protocol.trim() == PROTOCOL)));
     let answered = response.headers_mut();
     answered.insert(UPGRADE, HeaderValue::from_static("websocket"));
     // Asterisk compares this word.
     answered.insert(CONNECTION, HeaderValue::from_static("Upgrade"));
     answered.insert(SEC_WEBSOCKET_ACCEPT, accept);
-    if offers_protocol {
-        answered.insert(SEC_WEBSOCKET_PROTOCOL, HeaderValue::from_static(PROTOCOL));
+    if let Some(protocol) = protocol {
+        answered.insert(SEC_WEBSOCKET_PROTOCOL, protocol);
     }
     response
 }
 
 /// Says to a request that it cannot become a websocket.
-pub(super) fn refuse() -> Response {
-    let mut refused = plain(StatusCode::UPGRADE_REQUIRED, Bytes::from_static(b"a websocket is expected here"));
+pub(crate) fn refuse() -> Response {
+    let mut refused = Response::new(Body::from("a websocket is expected here"));
+    *refused.status_mut() = StatusCode::UPGRADE_REQUIRED;
     let headers = refused.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=UTF-8"));
     headers.insert(SEC_WEBSOCKET_VERSION, HeaderValue::from_static("13"));
     headers.insert(UPGRADE, HeaderValue::from_static("websocket"));
     // Not so on HTTP/2, where hyper takes both away.

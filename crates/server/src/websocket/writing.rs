@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::io;
 
 use bytes::Bytes;
-use respoke_wire::close::Close;
 use tokio::io::{AsyncWrite, AsyncWriteExt};
 use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
 use tokio_tungstenite::tungstenite::protocol::frame::{CloseFrame, Frame, FrameHeader};
@@ -21,7 +20,7 @@ const HEADER_LEN_MAX: usize = 10;
 /// Writes a control frame, if there is one, and packets, many at once.
 ///
 /// Of a long one it is told whenever a part of it was written.
-pub(super) async fn write_frames<W: AsyncWrite + Unpin>(
+pub(crate) async fn write_frames<W: AsyncWrite + Unpin>(
     io: &mut W,
     control: Option<Frame>,
     packets: &mut VecDeque<Bytes>,
@@ -76,7 +75,7 @@ fn put(bytes: &mut Vec<u8>, frame: Frame) {
     let _ = frame.format(bytes);
 }
 
-/// The frame that says why a socket is closed.
-pub(super) fn close_frame(why: Close) -> Frame {
-    Frame::close(Some(CloseFrame { code: why.code().into(), reason: why.word().into() }))
+/// The frame that says by a code and a word why a socket is closed.
+pub(crate) fn close_frame(code: u16, word: &'static str) -> Frame {
+    Frame::close(Some(CloseFrame { code: code.into(), reason: word.into() }))
 }

@@ -1,0 +1,244 @@
+//! From what a client says of itself to a socket of the hub, in one frame: a token is redeemed, a socket opened, a connection
+//! registered, and what the client was in before is made again (`welcome.rs`). Each of these is the operation of the API, with
+//! its rights, its limits and its charges.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use respoke_core::code::Code;
+use respoke_core::ops::{Caller, Credential};
+use respoke_core::refusal::Refusal;
+use respoke_core::secret::Secret;
+use respoke_hub::Opening;
+use respoke_wire::close::Close;
+use respoke_wire::dialect::Dialect;
+use respoke_wire::respoke1::bye::Bye;
+use respoke_wire::respoke1::{Connect, STATE_LEN_MAX, State, is_key};
+use respoke_wire::tunnel::{Method, Request};
+use serde::Deserialize;
+use serde_json::json;
+
+use super::answering::{NO_KEY, error_object};
+use super::guest::Guest;
+use super::live::Live;
+use super::welcome::Welcome;
+use crate::call::throttled;
+use crate::facts::asker;
+use crate::limits::Demand;
+use crate::problem::Problem;
+use crate::tunnel::Tunnelled;
+
+/// What a client is told that is not let in.
+pub(super) struct Unwelcome {
+    /// The answer to its `connect`, if there was one.
+    pub(super) answer: Option<Bytes>,
+    /// None: it left by itself.
+    pub(super) bye: Option<Bye>,
+    /// How long there is nothing to come back for.
+    pub(super) wait_secs: Option<u64>,
+}
+
+impl From<Option<Bye>> for Unwelcome {
+    fn from(bye: Option<Bye>) -> Self {
+        Self { answer: None, bye, wait_secs: None }
+    }
+}
+
+impl Unwelcome {
+    /// One whose `connect` was answered like this.
+    fn answered(id: u64, tunnelled: &Tunnelled) -> Self {
+        let code = error_code(&tunnelled.body);
+        let bye = code.map_or(Bye::Overloaded, bye_of);
+        Self { answer: Some(error_object(id, tunnelled)), bye: Some(bye), wait_secs: tunnelled.retry_after_secs }
+    }
+}
+
+fn error_code(body: &[u8]) -> Option<Code> {
+    #[derive(Deserialize)]
+    struct Body<'a> {
+        #[serde(borrow)]
+        code: Cow<'a, str>,
+    }
+    serde_json::from_slice::<Body<'_>>(body).ok().and_then(|body| Code::of(&body.code))
+}
+
+/// What a client does whose `connect` was refused for this.
+const fn bye_of(code: Code) -> Bye {
+    match code {
+        Code::EndpointBanned => Bye::Banned,
+        Code::OriginRefused => Bye::Origin,
+        Code::ConnectionLimit => Bye::Limit,
+        Code::Malformed
+        | Code::TooDeep
+        | Code::Invalid
+        | Code::EndpointReserved
+        | Code::NoSuchRoute
+        | Code::MethodNotAllowed
+        | Code::BodyTooLarge
+        | Code::HeadTooLarge => Bye::BadFrame,
+        Code::Unauthenticated
+        | Code::TokenRefused
+        | Code::BadLogin
+        | Code::SecondFactorRequired
+        | Code::Forbidden
+        | Code::NotFound
+        | Code::NoGateway
+        | Code::Conflict
+        | Code::NotConnected
+        | Code::IdempotencyKeyReused => Bye::Refused,
+        Code::QuotaExceeded
+        | Code::LimitReached
+        | Code::RequestTimeout
+        | Code::RateLimited
+        | Code::AnswersUnread
+        | Code::Throttled
+        | Code::Internal
+        | Code::Overloaded
+        | Code::Unavailable
+        | Code::InDoubt => Bye::Overloaded,
+    }
+}
+
+impl Guest {
+    /// Lets a client in, and makes its welcome.
+    pub(super) async fn connect(&self, id: u64, connect: Connect) -> Result<(Live, Bytes), Unwelcome> {
+        let connected = self.connection(id, &connect).await?;
+        let Connected { live, redeemed, view } = connected;
+        let welcome = Welcome::begin(&live, redeemed.as_ref(), &view);
+        let welcome = welcome.restore(&live, connect.state.unwrap_or_default()).await;
+        Ok((live, welcome.object(id)))
+    }
+
+    async fn refused(&self, id: u64, problem: Problem) -> Unwelcome {
+        Unwelcome::answered(id, &self.inside.tunnel.refuse_stranger(self.address, problem).await)
+    }
+
+    async fn connection(&self, id: u64, connect: &Connect) -> Result<Connected, Unwelcome> {
+        if let Err(refusal) = check(connect) {
+            return Err(self.refused(id, refusal.into()).await);
+        }
+        let redeemed = match &connect.token_id {
+            Some(token_id) => Some(self.redeem(id, token_id, connect.once.as_deref()).await?),
+            None => None,
+        };
+        let Some(token) = redeemed.as_ref().or(connect.app_token.as_ref()) else {
+            return Err(self.refused(id, Refusal::missing("tokenId").into()).await);
+        };
+        let live = match self.open(Credential::AppToken(token.clone())).await {
+            Ok(live) => live,
+            Err(Unopened::Refused(problem)) => return Err(self.refused(id, problem).await),
+            Err(Unopened::NoRoom) => {
+                let refused = self.refused(id, Refusal::ConnectionLimit.into()).await;
+                return Err(Unwelcome { bye: Some(Bye::Overloaded), ..refused });
+            }
+        };
+        let capabilities = connect.capabilities.as_ref();
+        let body = json!({"clientType": connect.sdk, "capabilities": capabilities}).to_string();
+        let request = Request { path: "/v1/connections".into(), query: None, headers: Vec::new(), data: Some(&body) };
+        let registered = self.inside.tunnel.answer(&live.socket, Method::Post, &request).await;
+        match serde_json::from_slice(&registered.body).ok().filter(|_| registered.status == 200) {
+            Some(view) => Ok(Connected { live, redeemed, view }),
+            None => {
+                self.inside.hub.close(&live.socket, Close::Left);
+                Err(Unwelcome::answered(id, &registered))
+            }
+        }
+    }
+
+    /// Redeems a token for the token of a session.
+    async fn redeem(&self, id: u64, token_id: &Secret, once: Option<&str>) -> Result<Secret, Unwelcome> {
+        #[derive(Deserialize)]
+        struct Opened {
+            token: String,
+        }
+        let body = json!({"tokenId": token_id.expose()}).to_string();
+        let of_page = self.origin.as_deref().map(|origin| ("Origin", origin));
+        let headers = of_page.into_iter().chain(once.map(|once| ("Idempotency-Key", once)));
+        let headers = headers.map(|(name, value)| (name.into(), value.into())).collect();
+        let request = Request { path: "/v1/session-tokens".into(), query: None, headers, data: Some(&body) };
+        let answer = self.inside.tunnel.answer_stranger(self.address, Method::Post, &request).await;
+        drop(Secret::new(body));
+        match serde_json::from_slice::<Opened>(&answer.body) {
+            Ok(opened) if answer.status == 200 => Ok(Secret::new(opened.token)),
+            Ok(_) | Err(_) => Err(Unwelcome::answered(id, &answer)),
+        }
+    }
+
+    /// Opens a socket for who shows the token of a session, as the handshake of the original clients does.
+    async fn open(&self, credential: Credential) -> Result<Live, Unopened> {
+        let api = &self.inside.api;
+        api.check_standing().map_err(Problem::from)?;
+        let caller = match api.broker.authenticate(&credential, Some(self.address)).await {
+            Err(Refusal::Unauthenticated) => {
+                let wait = api.throttle.credential_failed(self.address, api.monotonic());
+                return Err(wait.map_or_else(|| Refusal::Unauthenticated.into(), throttled).into());
+            }
+            proved => proved.map_err(Problem::from)?,
+        };
+        if let Caller::Endpoint { app, .. } = &caller
+            && !app.settings.permits_origin(self.origin.as_deref())
+        {
+            return Err(Problem::from(Refusal::OriginRefused).into());
+        }
+        let app_id = asker(&caller).1.app_id;
+        api.limits.check(Demand::Connect, &caller, None, self.address).map_err(|limited| {
+            api.watch.refused(app_id, Code::RateLimited);
+            Problem::from(limited)
+        })?;
+        let opening = Opening {
+            credential,
+            caller,
+            address: self.address,
+            origin: self.origin.clone(),
+            host: self.host.clone(),
+            dialect: Dialect::Respoke1,
+        };
+        let share = self.inside.shares.take(self.address);
+        let opened = share.and_then(|share| Some((self.inside.hub.open(opening)?, share)));
+        let Some((socket, share)) = opened else {
+            api.watch.refused(app_id, Code::ConnectionLimit);
+            return Err(Unopened::NoRoom);
+        };
+        Ok(Live::new(self.inside.clone(), socket, share))
+    }
+}
+
+/// Why no socket was opened.
+enum Unopened {
+    Refused(Problem),
+    /// The node, the address or the endpoint has its most. Some of these may be of links that broke, and be closed soon.
+    NoRoom,
+}
+
+impl From<Problem> for Unopened {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+/// A client that was let in and registered.
+struct Connected {
+    live: Live,
+    /// The token of the session that was opened for it.
+    redeemed: Option<Secret>,
+    view: super::welcome::ConnectionView,
+}
+
+/// Whether what a client says of itself can be understood in one way.
+fn check(connect: &Connect) -> Result<(), Refusal> {
+    if connect.token_id.is_some() == connect.app_token.is_some() {
+        return Err(Refusal::field("connect", "must hold either a tokenId or an appToken"));
+    }
+    if connect.once.as_deref().is_some_and(|once| !is_key(once)) {
+        return Err(Refusal::field("once", NO_KEY));
+    }
+    let Some(State { groups, observe, .. }) = &connect.state else { return Ok(()) };
+    for (name, len) in
+        [("state.groups", groups.as_ref().map(Vec::len)), ("state.observe", observe.as_ref().map(Vec::len))]
+    {
+        if len.unwrap_or(0) > STATE_LEN_MAX {
+            return Err(Refusal::field(name, "must hold at most 200"));
+        }
+    }
+    Ok(())
+}

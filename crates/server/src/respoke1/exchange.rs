@@ -1,0 +1,298 @@
+//! What is exchanged on the socket of a client that was let in: two loops of one task, one reading and one writing, that end
+//! together.
+
+use std::collections::VecDeque;
+use std::pin::{Pin, pin};
+
+use bytes::Bytes;
+use futures_util::StreamExt;
+use parking_lot::Mutex;
+use respoke_core::grant::Lapse;
+use respoke_wire::close::Close;
+use respoke_wire::respoke1::bye::Bye;
+use respoke_wire::respoke1::{ALIVE, Object, lines};
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::time::Instant;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
+use tokio_util::sync::CancellationToken;
+
+use super::live::{Live, WINDOW};
+use crate::websocket::{Stream, Writer, Written, close_frame, write_frames};
+
+/// Bytes of requests of a client that wait behind the one that is being answered. Nothing more is read before they are fewer.
+const WAITING_LEN_MAX: usize = 64 * 1024;
+
+/// What is written and read first on the socket of a client that was let in.
+pub(super) struct First {
+    pub(super) welcome: Bytes,
+    /// The frame that held `connect`, which may hold requests behind it.
+    pub(super) frame: Utf8Bytes,
+}
+
+/// Requests that wait for the one before them.
+#[derive(Default)]
+struct Waiting {
+    requests: VecDeque<(u64, Box<str>)>,
+    len: usize,
+}
+
+impl Waiting {
+    fn push(&mut self, id: u64, op: &str) {
+        self.len += op.len();
+        self.requests.push_back((id, op.into()));
+    }
+
+    fn pop(&mut self) -> Option<(u64, Box<str>)> {
+        let (id, op) = self.requests.pop_front()?;
+        self.len -= op.len();
+        if self.requests.is_empty() {
+            // A socket is silent most of its life.
+            self.requests = VecDeque::new();
+        }
+        Some((id, op))
+    }
+}
+
+/// What is known of the side that is read, beside what came.
+#[derive(Clone, Copy)]
+struct Seen {
+    /// Whether a message is there in part.
+    stands: bool,
+    /// Whether nothing more is read for the many pieces of nothing.
+    flooded: bool,
+}
+
+/// A request that is being answered.
+type UnderWay<'a> = Pin<Box<dyn Future<Output = Result<(), Close>> + Send + 'a>>;
+
+impl Live {
+    /// Exchanges objects with the client until one of both ends that. True: it was closed for what it sent, of which there
+    /// may be more.
+    pub(super) async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
+        self,
+        First { welcome, frame }: First,
+        stream: &mut Stream<R>,
+        io: &mut W,
+    ) -> bool {
+        let over = self.inside.carriers.hard.child_token();
+        let ping = Mutex::new(None);
+        let mut waiting = Waiting::default();
+        let refused = self.take(lines(&frame).skip(1), &mut waiting).await;
+        drop(frame);
+        if let Err(why) = refused {
+            self.inside.hub.close(&self.socket, why);
+        }
+        let reading = self.read(stream, waiting, &ping, &over);
+        let writing = async {
+            // A write is broken off anywhere; a request that is under way is not.
+            tokio::select! {
+                biased;
+                () = over.cancelled() => {}
+                () = self.write(welcome, io, &ping) => {}
+            }
+            over.cancel();
+        };
+        tokio::join!(reading, writing);
+        self.socket.outbox.closed() == Some(Close::BadFrame)
+    }
+
+    /// Takes frames and answers requests, one after the other, until the client goes or is to go.
+    async fn read<R: AsyncRead + Unpin>(
+        &self,
+        stream: &mut Stream<R>,
+        mut waiting: Waiting,
+        ping: &Mutex<Option<Bytes>>,
+        over: &CancellationToken,
+    ) {
+        let mut cancelled = pin!(over.cancelled());
+        let interval = self.inside.settings.heartbeat_interval;
+        let mut alive = pin!(tokio::time::sleep(interval));
+        let mut under_way: Option<UnderWay<'_>> = None;
+        loop {
+            if under_way.is_none()
+                && let Some((id, op)) = waiting.pop()
+            {
+                under_way = Some(Box::pin(async move { self.answer(id, &op).await }));
+            }
+            let done = tokio::select! {
+                biased;
+                () = cancelled.as_mut() => break,
+                done = answered(&mut under_way) => {
+                    under_way = None;
+                    self.inside.hub.heard(&self.socket);
+                    done
+                }
+                () = alive.as_mut() => {
+                    alive.as_mut().reset(Instant::now() + interval);
+                    self.socket.outbox.offer(Bytes::from_static(ALIVE.as_bytes()));
+                    Ok(())
+                }
+                message = next(stream, |part| self.holds(part, &waiting)), if waiting.len <= WAITING_LEN_MAX => {
+                    let reading = stream.get_ref();
+                    let seen = Seen { stands: reading.pieces.stood(), flooded: reading.is_flooded() };
+                    let taken = self.message(message, seen, ping, &mut waiting).await;
+                    taken.and_then(|()| match stream.get_mut().pieces.take() {
+                        0 => Ok(()),
+                        pieces => self.idle(pieces),
+                    })
+                }
+            };
+            if let Err(why) = done {
+                self.inside.hub.close(&self.socket, why);
+                break;
+            }
+        }
+        if let Some(under_way) = under_way {
+            let _ = under_way.await;
+        }
+    }
+
+    /// Takes what came.
+    async fn message(
+        &self,
+        message: Option<Result<Message, Error>>,
+        seen: Seen,
+        ping: &Mutex<Option<Bytes>>,
+        waiting: &mut Waiting,
+    ) -> Result<(), Close> {
+        match message {
+            Some(Ok(Message::Text(text))) => {
+                self.inside.hub.heard(&self.socket);
+                self.take(lines(&text), waiting).await
+            }
+            Some(Ok(Message::Ping(payload))) => {
+                *ping.lock() = Some(payload);
+                self.socket.outbox.wake();
+                self.beats(seen.stands)
+            }
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => self.beats(seen.stands),
+            // What most clients do that go.
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err(Close::Left),
+            Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
+                Err(Close::BadFrame)
+            }
+            Some(Err(Error::Io(_))) if seen.flooded => Err(Close::BadFrame),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Close::Left),
+        }
+    }
+
+    /// Takes the objects of a frame.
+    async fn take<'a>(&self, lines: impl Iterator<Item = &'a str>, waiting: &mut Waiting) -> Result<(), Close> {
+        for line in lines {
+            match Object::read(line) {
+                Ok(Object::Request { id, op }) if waiting.requests.len() < WINDOW => waiting.push(id, op.text()),
+                Ok(Object::Request { id, .. }) => self.refuse_one_more(id).await?,
+                Ok(Object::Alive) => self.idle(1)?,
+                Ok(Object::Leave) => return Err(Close::Left),
+                Ok(Object::Connect { .. }) | Err(_) => return Err(Close::BadFrame),
+            }
+        }
+        Ok(())
+    }
+
+    /// Counts what there is of a message that is not whole, and what waits: both count among what waits for the client.
+    fn holds(&self, part: u32, waiting: &Waiting) {
+        let waits = u32::try_from(waiting.len).unwrap_or(u32::MAX);
+        if self.socket.outbox.holds_part(part.saturating_add(waits)) && part > 0 {
+            // Its beginning is a sign of life.
+            self.inside.hub.heard(&self.socket);
+        }
+    }
+
+    /// Takes a ping or a pong for a sign of life, unless a message stands that does not become whole.
+    fn beats(&self, message_stands: bool) -> Result<(), Close> {
+        if !message_stands {
+            self.inside.hub.heard(&self.socket);
+        } else if self.inside.hub.silent_for(&self.socket) > self.inside.settings.heartbeat_timeout / 2 {
+            return Err(Close::Silent);
+        }
+        self.idle(1)
+    }
+
+    /// Writes the welcome and what waits until the outbox closes, and then takes leave.
+    async fn write<W: AsyncWrite + Unpin>(&self, welcome: Bytes, io: &mut W, ping: &Mutex<Option<Bytes>>) {
+        let (socket, api, timeout) = (&self.socket, &*self.inside.api, self.inside.settings.write_timeout);
+        let mut packets = VecDeque::from([api.places.keep(welcome, socket)]);
+        let writer = Writer { api, socket, timeout, ping, is_told };
+        let why = match writer.write(io, &mut packets).await {
+            Written::Until(why) => why,
+            Written::Failed(why) => return self.inside.hub.close(socket, why),
+            Written::Over => return,
+        };
+        if socket.outbox.is_abandoned() {
+            return;
+        }
+        if !is_told(why) {
+            packets.clear();
+        }
+        let bye = bye_of(why, socket.lapse());
+        packets.extend(bye.map(|bye| bye.object(None)));
+        let farewell = Box::pin(async {
+            write_frames(io, None, &mut packets, || {}).await?;
+            let (code, word) = bye.map_or((why.code(), why.word()), |bye| (bye.code(), bye.word()));
+            write_frames(io, Some(close_frame(code, word)), &mut packets, || {}).await
+        });
+        // Whether it arrives or not, it is over.
+        let _ = tokio::time::timeout(timeout, farewell).await;
+    }
+}
+
+/// Waits for a request that is under way, if one is.
+async fn answered(under_way: &mut Option<UnderWay<'_>>) -> Result<(), Close> {
+    match under_way {
+        Some(under_way) => under_way.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The next message. `holds` is told how much there is of one that is not whole, when more of it has to be waited for.
+async fn next<R: AsyncRead + Unpin>(stream: &mut Stream<R>, holds: impl Fn(u32)) -> Option<Result<Message, Error>> {
+    std::future::poll_fn(|context| {
+        let message = stream.poll_next_unpin(context);
+        if message.is_pending()
+            && let Some(part) = stream.get_mut().pieces.wait()
+        {
+            holds(part);
+        }
+        message
+    })
+    .await
+}
+
+/// Whether a client that is closed for this still gets what waits for it.
+const fn is_told(why: Close) -> bool {
+    match why {
+        Close::SessionEnded | Close::BadFrame | Close::GoingAway | Close::SlowConsumer | Close::Silent => true,
+        // What waits for one whose node was lost was made before others were told so.
+        Close::Left | Close::NodeLost => false,
+    }
+}
+
+/// What a client is told that is closed for this. None: it left.
+const fn bye_of(why: Close, lapse: Option<Lapse>) -> Option<Bye> {
+    Some(match why {
+        Close::Left => return None,
+        Close::SessionEnded => match lapse {
+            Some(Lapse::Banned) => Bye::Banned,
+            Some(Lapse::Expired) => Bye::Expired,
+            Some(
+                Lapse::Redeemed
+                | Lapse::Revoked
+                | Lapse::Superseded
+                | Lapse::SignedOut
+                | Lapse::NotActivated
+                | Lapse::AppDeleted
+                | Lapse::RoleDeleted
+                | Lapse::SecretRevoked
+                | Lapse::DevelopmentModeOff,
+            )
+            | None => Bye::Revoked,
+        },
+        Close::SlowConsumer => Bye::Slow,
+        Close::Silent => Bye::Silent,
+        Close::BadFrame => Bye::BadFrame,
+        Close::GoingAway => Bye::Drain,
+        Close::NodeLost => Bye::NodeLost,
+    })
+}

@@ -1,0 +1,6 @@
+//! `respoke.1` under `/v1/socket`, as docs/socket.md has it.
+
+mod both_doors;
+mod connecting;
+mod ends;
+mod requests;
