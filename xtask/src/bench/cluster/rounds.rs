@@ -276,6 +276,7 @@ impl<'a> Site<'a> {
         let beside = beside.transpose()?.transpose()?.map(|(mints, ..)| (mints.rate(), mints.latency_millis(0.99)));
         // What is under way may still come. What does not is missing.
         crowd.until(&mut talk, LIMIT, Publications::all_heard)?;
+        ensure!(talk.disordered == 0, "{} deliveries came twice or out of order", talk.disordered);
         let tally = talk.tally();
         ensure!(tally.count > 0, "nothing came inside the window");
         let (times, rate) = (Times::of(&tally.latencies), tally.count as f64 / elapsed.as_secs_f64());

@@ -26,6 +26,10 @@ pub(super) struct Publications {
     begun: Instant,
     pub(super) said: u64,
     pub(super) heard: u64,
+    /// When that was due which each client heard last. Each hears one publisher.
+    last: BTreeMap<usize, Duration>,
+    /// Deliveries that came twice, or behind a later one. They are not among those that were heard.
+    pub(super) disordered: u64,
     tally: Tally,
 }
 
@@ -57,6 +61,8 @@ impl Publications {
             begun: Instant::now(),
             said: 0,
             heard: 0,
+            last: BTreeMap::new(),
+            disordered: 0,
             tally: Tally::new()?,
         })
     }
@@ -109,6 +115,11 @@ impl Talk for Publications {
             let Some(said) = digits.map(Duration::from_micros) else {
                 bail!("client {client} heard what nobody said: {}", shown(payload));
             };
+            if self.last.get(&client).is_some_and(|last| said <= *last) {
+                self.disordered += 1;
+                return Ok(());
+            }
+            self.last.insert(client, said);
             self.heard += 1;
             self.tally.took(self.begun.elapsed().saturating_sub(said));
         }
@@ -281,6 +292,18 @@ mod tests {
         let at = time_in(&frame).unwrap();
         assert_eq!(&frame[at..at + DIGITS], b"000000001234");
         assert_eq!(time_in(b"no time"), None);
+    }
+
+    /// Otherwise it would stand for one that is lost.
+    #[test]
+    fn what_comes_twice_or_out_of_order_is_no_delivery() {
+        let mut net = Net::among(Vec::new()).unwrap();
+        let mut talk = Publications::new(std::iter::empty(), 1, 1.0).unwrap();
+        for (client, micros) in [(1, 0), (1, 3), (1, 3), (2, 3), (1, 2), (1, 4), (1, 0)] {
+            let payload = format!("5:::{{at~{micros:0DIGITS$} and so on");
+            talk.heard(&mut net, client, Packet::Push, payload.as_bytes()).unwrap();
+        }
+        assert_eq!((talk.heard, talk.disordered), (4, 3));
     }
 
     #[test]
