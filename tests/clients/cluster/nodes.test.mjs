@@ -6,7 +6,7 @@ import { after, afterEach, before, describe, it } from 'node:test';
 import { setTimeout as pause } from 'node:timers/promises';
 
 import { startCluster } from '../cluster.mjs';
-import { connectDevice, DIALECTS, handshake, logInAs, openDevice } from '../devices.mjs';
+import { connectDevice, DIALECTS, handedOver, handshake, logInAs, openDevice } from '../devices.mjs';
 import { createApp, createRole, logIn } from '../harness.mjs';
 import { call, json } from '../http.mjs';
 import { Poller } from '../polling.mjs';
@@ -17,7 +17,9 @@ const KNOWN_MS = 15_000; // until a death is known everywhere
 const READY_MS = 30_000; // until a node that was declared dead serves again
 const ROUNDS = Number(process.env.RESPOKED_ROUNDS ?? 1); // of nodes that are killed
 const JOINS = Number(process.env.RESPOKED_JOINS ?? 300);
-const TRIES = 20; // until all nodes answer in time
+const CONFIRMED_MS = 250; // how long an end waits for all to confirm it
+const ANSWERED_MS = 1_000; // how long a list waits for the parts of all
+const FULL_MS = 20_000; // until all were in time
 const PUBLISHED_MIN = 100; // while three nodes are restarted
 
 let cluster, world, adminToken, app;
@@ -47,7 +49,8 @@ async function ask(server, method, path, headers, value) {
 
 /** A device on a node, or wherever the proxy leads it. */
 async function connect(name, server = cluster, options) {
-  const device = await connectDevice({ ...world, server }, 'javascript', unlike(name), {}, options);
+  const isElsewhere = server === cluster;
+  const device = await connectDevice({ ...world, server }, 'javascript', unlike(name), {}, { isElsewhere, ...options });
   devices.push(device);
   return device;
 }
@@ -67,14 +70,20 @@ async function together({ count = cluster.nodes.length, dies = false } = {}) {
   return { group, members };
 }
 
-/** What `answered` gives once that is an answer of all nodes: one that is busy for a moment gives none in time. */
-async function full(answered) {
-  for (let nth = 1; nth <= TRIES; nth += 1) {
-    const answer = await answered();
+/**
+ * What `ask` gives once that is an answer of all nodes: one that is busy for a moment gives none in time. So each other answer was
+ * waited for: one that comes before `waits` milliseconds are over is not of all for another reason. `prepare` is done before each.
+ */
+async function full(waits, ask, prepare = () => {}) {
+  for (const since = performance.now(); ;) {
+    const prepared = await prepare();
+    const began = performance.now();
+    const answer = await ask(prepared);
     if (answer) return answer;
-    await pause(100);
+    const now = performance.now();
+    assert.ok(now - began >= waits, `it took ${now - began} ms, and nobody was late`);
+    assert.ok(now - since < FULL_MS, 'not all nodes answered in time, however often they were asked');
   }
-  throw new Error(`in ${TRIES} tries not all nodes answered in time`);
 }
 
 /** How often `device` was told this of `who`. */
@@ -132,12 +141,11 @@ describe('three nodes are one', () => {
 
   it('for an end, which closes the sockets on every node and is known there', async () => {
     const [first, second, third] = cluster.nodes;
-    const device = await full(async () => {
-      const eve = await connect('eve', second);
+    const device = await full(CONFIRMED_MS, async (eve) => {
       const { headers } = await ask(first, 'DELETE', `/v1/sessions?endpointId=${eve.endpointId}`, withSecret());
       assert.match(headers['respoke-confirmed'], /^[123]\/3$/);
       return headers['respoke-confirmed'] === '3/3' && eve;
-    });
+    }, () => connect('eve', second));
     for (const node of cluster.nodes) {
       assert.equal((await handshake(node, DIALECTS.javascript.query(device.credential))).status, 403);
     }
@@ -164,9 +172,14 @@ describe('three nodes are one', () => {
     const bob = await connect('bob');
     for (let nth = 0; nth < 4; nth += 1) {
       const credential = { 'App-Token': await logInAs(world, unlike('polls')) };
-      const { sid } = await handshake(cluster, DIALECTS.javascript.query(credential));
-      const poller = new Poller(cluster, sid);
-      await poller.poll();
+      const poller = await handedOver(async () => {
+        const { sid } = await handshake(cluster, DIALECTS.javascript.query(credential));
+        const polls = new Poller(cluster, sid);
+        await polls.poll();
+        const [{ text }] = polls.frames;
+        assert.ok(['1::', '7:::1+0'].includes(text), text);
+        return text === '1::' && polls;
+      });
       const request = { url: '/v1/connections', headers: credential, data: {} };
       await poller.send(`5:1+::${JSON.stringify({ name: 'post', args: [request] })}`);
       const { argument } = await within(poller.frame((frame) => frame.id === 1), 'the answer to a poll');
@@ -197,7 +210,7 @@ describe('when a node goes', () => {
       assert.ok(Date.now() - since <= KNOWN_MS, `it took ${Date.now() - since} ms`);
       await node.start();
       for (const at of cluster.nodes) {
-        const body = await full(async () => {
+        const body = await full(ANSWERED_MS, async () => {
           const answer = await call(at, { path: `/v1/channels/${group}/subscribers`, headers: withSecret() });
           assert.ok([200, 503].includes(answer.status), answer.text);
           return answer.status === 200 && answer.body;
