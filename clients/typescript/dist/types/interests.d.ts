@@ -1,0 +1,31 @@
+import type { Requests } from "./requests.js";
+import type { Position, Presence, Welcome, WireEvent } from "./wire.js";
+type Tell = (to: string, name: string, event: object) => void;
+/** What the client is there for: it is wanted by the user, and this brings the server to it. */
+export declare class Interests {
+    #private;
+    constructor(requests: Requests, tell: Tell, clock: {
+        readonly now: number;
+    }, href: string);
+    want(kind: "g" | "e", name: string, history: boolean): void;
+    unwant(kind: "g" | "e", name: string): void;
+    standing(kind: "g" | "e", name: string): string | undefined;
+    say(presence: Presence): void;
+    /** What a kept message of this client's own is told to be, or that it is not kept after all. */
+    published(group: string, step: "sent" | "refused" | Partial<Position>): void;
+    /** The `state` of a connect. */
+    state(): object;
+    lost(): void;
+    welcomed(welcome: Welcome, resumed: boolean, first: boolean): void;
+    /** Brings the server to what is wanted: one request under way for each. */
+    tick(): void;
+    /** An event of a group or an observed endpoint; false if it is neither. */
+    event(event: WireEvent): boolean;
+    /** Something may be missing in any group. */
+    gaps(why: string): void;
+    /** The earliest instant at which something is to be done. */
+    due(): number;
+    /** Nothing of it is there any more; what is wanted stays wanted. */
+    end(): void;
+}
+export {};

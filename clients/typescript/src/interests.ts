@@ -1,0 +1,297 @@
+import type { RespokeError } from "./errors.js";
+import type { Answer, Requests } from "./requests.js";
+import { refusal } from "./requests.js";
+import type { Position, Presence, Welcome, WireEvent, WireGroup, WireWatch } from "./wire.js";
+
+/** A group to be in (`g`), or an endpoint to observe (`e`). */
+interface Interest {
+  kind: "g" | "e";
+  name: string;
+  wanted: boolean;
+  history: boolean;
+  /** `refused` is asked for again by the user, or in a new session. */
+  phase: "out" | "asking" | "in" | "leaving" | "refused";
+  error?: RespokeError | undefined;
+  /** Begun anew whenever it is entered, so that nothing of a former membership counts for this one. */
+  position: Position | undefined;
+  /** How many kept messages of this client's own have offsets that it did not see: they are not told to it. */
+  unseen: number;
+  /** Of an observed endpoint: what its connections said. */
+  presences: Map<string, Presence>;
+  /** When the next thing is to be done: to leave what is not wanted, or to ask again. */
+  at: number;
+  tries: number;
+}
+
+/** How long an unwanted group is kept: a page that changes its listeners does not leave and join. */
+const LINGER_MS = 50;
+/** What the state of a connect may hold, of each kind. */
+const STATE_MAX = 200;
+const ASK_MS = 30_000;
+/** Connections of observed endpoints that are remembered, for each endpoint. */
+const PRESENCES_MAX = 1000;
+const OWN_MAX = 32;
+
+type Tell = (to: string, name: string, event: object) => void;
+
+/** What the client is there for: it is wanted by the user, and this brings the server to it. */
+export class Interests {
+  #all = new Map<string, Interest>();
+  #up = false;
+  /** This client's connections, the newest last: what they said is not told to it, however it comes. */
+  #own: string[] = [];
+  #presence: Presence | undefined;
+  readonly #requests: Requests;
+  readonly #tell: Tell;
+  readonly #clock: { readonly now: number };
+  readonly #href: string;
+
+  constructor(requests: Requests, tell: Tell, clock: { readonly now: number }, href: string) {
+    this.#requests = requests;
+    this.#tell = tell;
+    this.#clock = clock;
+    this.#href = href;
+  }
+
+  want(kind: "g" | "e", name: string, history: boolean): void {
+    const { now } = this.#clock;
+    const key = `${kind}:${name}`;
+    let interest = this.#all.get(key);
+    if (!interest) {
+      interest = { kind, name, wanted: true, history, phase: "out", position: undefined, unseen: 0, presences: new Map(), at: now, tries: 0 };
+      this.#all.set(key, interest);
+    }
+    interest.wanted = true;
+    interest.history ||= history;
+    interest.at = now;
+    if (interest.phase === "refused") interest.phase = "out";
+    this.tick();
+  }
+
+  unwant(kind: "g" | "e", name: string): void {
+    const interest = this.#all.get(`${kind}:${name}`);
+    if (!interest) return;
+    interest.wanted = false;
+    interest.at = this.#clock.now + LINGER_MS;
+    this.tick();
+  }
+
+  standing(kind: "g" | "e", name: string): string | undefined {
+    return this.#all.get(`${kind}:${name}`)?.phase;
+  }
+
+  say(presence: Presence): void {
+    this.#presence = presence;
+  }
+
+  /** What a kept message of this client's own is told to be, or that it is not kept after all. */
+  published(group: string, step: "sent" | "refused" | Partial<Position>): void {
+    const interest = this.#all.get(`g:${group}`);
+    if (!interest) return;
+    if (step === "sent") interest.unseen++;
+    else if (step === "refused") interest.unseen = Math.max(0, interest.unseen - 1);
+    else if (step.offset !== undefined && step.epoch !== undefined) {
+      interest.unseen = Math.max(0, interest.unseen - 1);
+      const { position } = interest;
+      if (position?.epoch === step.epoch && position.offset < step.offset) interest.position = { epoch: step.epoch, offset: step.offset };
+    }
+  }
+
+  /** The `state` of a connect. */
+  state(): object {
+    const wanted = [...this.#all.values()].filter((interest) => interest.wanted);
+    const groups = wanted.filter(({ kind }) => kind === "g").slice(0, STATE_MAX);
+    const observe = wanted.filter(({ kind }) => kind === "e").slice(0, STATE_MAX);
+    return {
+      groups: groups.map(({ name, history, position }) => ({ g: name, ...(history && position) })),
+      observe: observe.map(({ name }) => name),
+      ...(this.#presence && { presence: this.#presence }),
+    };
+  }
+
+  lost(): void {
+    this.#up = false;
+  }
+
+  welcomed(welcome: Welcome, resumed: boolean, first: boolean): void {
+    this.#up = true;
+    this.#own = [...this.#own.filter((own) => own !== welcome.connection), welcome.connection].slice(-OWN_MAX);
+    if (!resumed) {
+      if (!first) this.#tell("", "gap", { type: "gap", kind: "live", why: "not_resumed" });
+      for (const interest of this.#all.values()) {
+        interest.unseen = 0;
+        const was = interest.phase === "in";
+        if (interest.phase !== "refused") interest.phase = "out";
+        // Before what is replayed, so that whoever reads in order knows where something may be missing.
+        if (was && interest.wanted && interest.kind === "g") this.#gap(interest, "live", "not_resumed");
+      }
+      if (welcome.presence?.error) this.#tell("", "error", refusal(welcome.presence.error, this.#href));
+    }
+    for (const group of welcome.groups ?? []) this.#entered("g", group.g, group, resumed);
+    for (const watch of welcome.observe ?? []) this.#entered("e", watch.endpointId, watch, resumed);
+    this.tick();
+  }
+
+  #entered(kind: "g" | "e", name: string, result: WireGroup | WireWatch, resumed: boolean): void {
+    const interest = this.#all.get(`${kind}:${name}`);
+    if (!interest) return;
+    if (result.error) this.#refused(interest, refusal(result.error, this.#href));
+    else if (!resumed || interest.phase !== "in") this.#in(interest, result);
+  }
+
+  /** Brings the server to what is wanted: one request under way for each. */
+  tick(): void {
+    const { now } = this.#clock;
+    for (const [key, interest] of this.#all) {
+      const { kind, name, wanted, phase, at } = interest;
+      if (!wanted && (phase === "out" || phase === "refused")) this.#all.delete(key);
+      if (!this.#up || at > now) continue;
+      if (wanted && phase === "out") {
+        interest.phase = "asking";
+        if (kind === "g") this.#state(interest, "joining");
+        this.#ask(kind === "g" ? { join: { groups: [name] } } : { observe: { endpointList: [name] } }, (answer) => this.#asked(interest, answer));
+      } else if (!wanted && phase === "in") {
+        // Nobody can stop observing: what comes of it is dropped.
+        if (kind === "e") this.#all.delete(key);
+        else {
+          interest.phase = "leaving";
+          this.#ask({ leave: { groups: [name] } }, (answer) => this.#left(interest, answer));
+        }
+      }
+    }
+  }
+
+  #ask(op: object, done: (answer: Answer) => void): void {
+    this.#requests.add(`"op":${JSON.stringify(op)}}`, "inner", this.#clock.now + ASK_MS, done);
+  }
+
+  #asked(interest: Interest, answer: Answer): void {
+    if ("error" in answer) return this.#refused(interest, answer.error);
+    const { ok } = answer as { ok: { groups?: WireGroup[] } & WireWatch[] };
+    const result = (interest.kind === "g" ? ok?.groups?.[0] : ok?.[0]) ?? {};
+    this.#in(interest, result as WireGroup);
+  }
+
+  #refused(interest: Interest, error: RespokeError): void {
+    if (error.retry || error.outcome === "unknown") {
+      interest.phase = "out";
+      interest.at = this.#clock.now + Math.max(error.after ?? 0, Math.min(30_000, 1000 * 2 ** interest.tries++));
+      return;
+    }
+    const news = interest.phase !== "refused" || interest.error?.code !== error.code;
+    interest.phase = "refused";
+    interest.error = error;
+    if (news) this.#state(interest, "refused", error);
+  }
+
+  #in(interest: Interest, result: WireGroup | WireWatch): void {
+    interest.phase = "in";
+    interest.tries = 0;
+    if (interest.kind === "e") return this.#present(interest, (result as WireWatch).connectionStates ?? {});
+    const { epoch, offset, recovered, why } = result as WireGroup;
+    const missed = interest.history && interest.position && !recovered;
+    // Recovered: what was missed comes now, and moves the position itself.
+    if (!recovered) interest.position = epoch !== undefined && offset !== undefined ? { epoch, offset } : undefined;
+    this.#state(interest, "joined");
+    if (missed) this.#gap(interest, "kept", why ?? "not_recovered");
+  }
+
+  #left(interest: Interest, answer: Answer): void {
+    if ("error" in answer && (answer.error.retry || answer.error.outcome === "unknown")) {
+      interest.phase = "in";
+      interest.at = this.#clock.now + 1000;
+      return;
+    }
+    interest.phase = "out";
+    interest.position = undefined;
+    interest.unseen = 0;
+    if (interest.wanted) this.tick();
+    else {
+      this.#all.delete(`g:${interest.name}`);
+      this.#state(interest, "left");
+    }
+  }
+
+  #present(interest: Interest, states: Record<string, Presence>): void {
+    const before = interest.presences;
+    interest.presences = new Map(Object.entries(states));
+    for (const [connection, presence] of interest.presences) this.#presenceIs(interest, connection, presence);
+    for (const connection of before.keys()) {
+      if (!interest.presences.has(connection)) this.#presenceIs(interest, connection, { type: "unavailable" });
+    }
+  }
+
+  #presenceIs(interest: Interest, connection: string, presence: Presence): void {
+    if (presence.type === "unavailable" || interest.presences.size > PRESENCES_MAX) interest.presences.delete(connection);
+    else interest.presences.set(connection, presence);
+    const event = { type: "presence", endpoint: interest.name, connection, presence, connections: Object.fromEntries(interest.presences) };
+    this.#tell(`e:${interest.name}`, "presence", event);
+  }
+
+  /** An event of a group or an observed endpoint; false if it is neither. */
+  event(event: WireEvent): boolean {
+    if (event.ev === "presence") {
+      const interest = this.#all.get(`e:${event.from}`);
+      if (interest?.wanted && event.connection) this.#presenceIs(interest, event.connection, event.data as Presence);
+      return true;
+    }
+    if (event.g === undefined) return false;
+    const interest = this.#all.get(`g:${event.g}`);
+    if (!interest || (interest.phase !== "in" && interest.phase !== "asking")) return true;
+    if (event.ev === "gap") this.#gap(interest, event.kind ?? "live", event.why ?? "unknown");
+    else if (event.ev === "message") this.#message(interest, event);
+    else if (event.ev === "join" || event.ev === "leave") {
+      const { from, connection, at } = event;
+      this.#tell(`g:${event.g}`, event.ev, { type: event.ev, group: event.g, endpoint: from, connection, at });
+    }
+    return true;
+  }
+
+  #message(interest: Interest, event: WireEvent): void {
+    const { epoch, offset, g, m, from, connection, at, data } = event;
+    if (epoch !== undefined && offset !== undefined) {
+      const { position } = interest;
+      interest.position = { epoch, offset };
+      if (position?.epoch === epoch) {
+        if (offset <= position.offset) {
+          interest.position = position;
+          return; // it came before
+        }
+        const missing = offset - position.offset - 1;
+        if (missing > interest.unseen) this.#gap(interest, "kept", "hole");
+        interest.unseen = Math.max(0, interest.unseen - missing);
+      } else if (position) this.#gap(interest, "kept", "epoch");
+    }
+    if (connection && this.#own.includes(connection)) return; // said by this client: no echo, not even out of the history
+    this.#tell(`g:${interest.name}`, "message", { type: "message", group: g, id: m, from, connection, at, data, epoch, offset });
+  }
+
+  #gap({ name }: Interest, kind: string, why: string): void {
+    this.#tell(`g:${name}`, "gap", { type: "gap", group: name, kind, why });
+  }
+
+  /** Something may be missing in any group. */
+  gaps(why: string): void {
+    for (const interest of this.#all.values()) if (interest.kind === "g" && interest.phase === "in") this.#gap(interest, "live", why);
+  }
+
+  #state({ kind, name }: Interest, state: string, error?: RespokeError): void {
+    this.#tell(`${kind}:${name}`, "state", { type: "state", state, ...(error && { error }) });
+  }
+
+  /** The earliest instant at which something is to be done. */
+  due(): number {
+    if (!this.#up) return Infinity;
+    return [...this.#all.values()].reduce((due, { wanted, phase, at }) => (phase === (wanted ? "out" : "in") ? Math.min(due, at) : due), Infinity);
+  }
+
+  /** Nothing of it is there any more; what is wanted stays wanted. */
+  end(): void {
+    this.#up = false;
+    for (const interest of this.#all.values()) {
+      interest.phase = "out";
+      interest.position = undefined;
+      interest.presences.clear();
+    }
+  }
+}

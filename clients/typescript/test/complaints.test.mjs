@@ -1,0 +1,587 @@
+// What users of other systems complain of, each as a test of this client under a fake clock.
+
+import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import { it } from 'node:test';
+import { gzipSync } from 'node:zlib';
+
+import { Refused, Respoke, RespokeError, tokenFrom } from '../dist/respoked.js';
+import { leastGap, outcome, scene, URL_ } from './scene.mjs';
+
+const HOUR = 3_600_000;
+
+it('K1: after a sleep a token is asked for at send time, and never sent twice', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  world.network = false;
+  world.link.cut();
+  await world.run(HOUR);
+  door.revoke('alice'); // while the machine slept
+  assert.equal(alice.asked.length, 1, 'nobody asks for a token that cannot be sent');
+  world.network = true;
+  await is(alice, 'connected');
+  assert.deepEqual(alice.asked.map(({ reason }) => reason), ['connect', 'expired']);
+  const sent = door.connects.at(-1);
+  assert.ok(sent.at - alice.asked.at(-1).at < 100, 'the token was asked for just before it was sent');
+  const tokens = door.connects.map(({ tokenId }) => tokenId).filter(Boolean);
+  assert.equal(new Set(tokens).size, tokens.length);
+});
+
+it('K1: a token that is refused is asked for once more, and then the client stops and says why', async () => {
+  const { door, world, client, is } = scene();
+  door.refuses = true;
+  const alice = client('alice');
+  const connecting = outcome(alice.connect());
+  await is(alice, 'stopped');
+  assert.deepEqual(alice.asked.map(({ reason }) => reason), ['connect', 'refused']);
+  assert.equal(alice.state.reason.code, 'token_refused');
+  await world.run(HOUR);
+  assert.equal(door.connects.length, 2);
+  assert.equal(connecting.error.code, 'token_refused');
+  door.refuses = false;
+  void alice.connect().catch(() => {});
+  await is(alice, 'connected');
+});
+
+it('K2: a page that is shown again finds out within three seconds that its connection is dead', async () => {
+  const { world, connected, is } = scene();
+  const alice = await connected('alice');
+  world.link.halfOpen = true;
+  world.wake();
+  await world.run(2_999);
+  assert.equal(alice.state.state, 'connected');
+  await is(alice, 'connected', 10_000);
+  await world.until(() => world.links.length === 2 && alice.state.state === 'connected', 'a new connection', 1_500);
+});
+
+it('K2: a page that is shown again keeps a connection that answers', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  for (let times = 0; times < 20; times++) {
+    world.wake();
+    world.wake();
+    await world.run(4_000);
+  }
+  assert.equal(alice.state.state, 'connected');
+  assert.equal(world.dials.length, 1);
+});
+
+it('K2: a silent connection is found without any event of the page', async () => {
+  const { door, world, connected } = scene();
+  await connected('alice');
+  world.link.halfOpen = true;
+  await world.until(() => world.links.length === 2, 'a new connection', (door.ping + 10) * 1000);
+});
+
+it('K3: every state says why, where that is explained, and when it is tried again', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  door.bye(world.link, { code: 4011, word: 'drain', again: 'resume', after: [2, 4] });
+  await is(alice, 'waiting');
+  const { reason, retryAt } = alice.state;
+  assert.equal(reason.code, 'drain');
+  assert.match(reason.text, /drain/);
+  assert.equal(reason.href, `${URL_}/docs`);
+  const wait = retryAt - 1_700_000_000_000 - world.now;
+  assert.ok(wait > 1_900 && wait <= 4_000, `${wait}`);
+  await is(alice, 'connecting');
+  assert.equal(alice.state.reason.code, 'drain');
+  await is(alice, 'connected');
+  world.network = false;
+  world.link.cut();
+  await world.run(0);
+  door.bye(world.link, { code: 4201, word: 'banned', again: 'never' }); // into nothing
+  await is(alice, 'waiting');
+  for (const state of alice.states.filter((each) => each.state === 'waiting')) {
+    assert.ok(state.reason.code && state.reason.text && Number.isFinite(state.retryAt), JSON.stringify(state));
+  }
+});
+
+it('K3: a client that the server stops says by which word, and stays stopped', async () => {
+  for (const [code, word] of [[4200, 'bad_frame'], [4201, 'banned'], [4202, 'origin'], [4203, 'replaced'], [4204, 'limit'], [4205, 'version']]) {
+    const { door, world, connected, is } = scene();
+    const alice = await connected('alice');
+    door.bye(world.link, { code, word, again: 'never' });
+    await is(alice, 'stopped');
+    assert.equal(alice.state.reason.code, word);
+    await world.run(HOUR);
+    assert.equal(world.dials.length, 1);
+    await assert.rejects(alice.group('room').publish('hi'), { code: 'stopped', outcome: 'none' });
+  }
+});
+
+it('K3: a close code says the same as a bye that a proxy ate', async () => {
+  for (const [code, state] of [[4008, 'connected'], [4102, 'connected'], [4204, 'stopped'], [1011, 'connected']]) {
+    const { world, connected, is } = scene();
+    const alice = await connected('alice');
+    world.link.close(code, 'word');
+    await world.until(() => alice.state.state !== 'connected', 'the end');
+    await is(alice, state);
+  }
+});
+
+it('K4: a session is resumed with no event, a hundred times in a row, a millisecond after the drop', async () => {
+  const { world, connected, until } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const heard = [];
+  bob.group('room').on('message', ({ data }) => heard.push(data));
+  bob.group('room').on('gap', (gap) => heard.push(gap));
+  bob.on('gap', (gap) => heard.push(gap));
+  await world.run(100);
+  for (let time = 0; time < 100; time++) {
+    world.links.findLast(({ session }) => session?.endpoint === 'bob').cut();
+    if (time % 2) await outcomeOf(alice.group('room').publish(time), world);
+    await until(() => bob.state.state !== 'connected', 'the drop');
+    await until(() => bob.state.state === 'connected', 'the welcome');
+    assert.equal(bob.state.resumed, true, `time ${time}`);
+    await world.run(1);
+  }
+  await world.run(100);
+  assert.deepEqual(heard, Array.from({ length: 50 }, (_, index) => 2 * index + 1));
+  assert.equal(bob.asked.length, 1);
+});
+
+const outcomeOf = async (promise, world) => {
+  const result = outcome(promise);
+  await world.until(() => result.settled, 'an answer');
+  if (result.error) throw result.error;
+  return result.value;
+};
+
+it('K5: nothing but the server, or a refusal of the backend, ends the tries', async () => {
+  const { door, world, client, is } = scene();
+  world.network = false;
+  const alice = client('alice');
+  void alice.connect();
+  await world.run(3 * HOUR);
+  world.network = true;
+  await is(alice, 'connected', 20_100);
+
+  world.dialsHang = true; // neither opened nor refused
+  world.link.cut();
+  await world.run(HOUR);
+  world.dialsHang = false;
+  await is(alice, 'connected', 31_000);
+
+  door.welcomes = false; // opened, and never a word
+  world.link.cut();
+  await world.run(HOUR);
+  door.welcomes = true;
+  await is(alice, 'connected', 31_000);
+
+  world.refuses = true; // not even a socket can be made
+  world.link.cut();
+  await world.run(HOUR);
+  world.refuses = false;
+  await is(alice, 'connected', 31_000);
+});
+
+it('K5: a getToken that never answers, throws, or gives no text, is asked again', async () => {
+  const { door, world, client, is } = scene();
+  const bad = [() => new Promise(() => {}), () => Promise.reject(new Error('no backend')), () => '', () => 7, () => { throw new Error('at once'); }];
+  const aborted = [];
+  const alice = client('alice', {
+    getToken: (reason, signal) => {
+      signal.addEventListener('abort', () => aborted.push(reason));
+      return bad.length ? bad.shift()() : door.mint('alice');
+    },
+  });
+  void alice.connect();
+  await is(alice, 'connected', 200_000);
+  assert.equal(bad.length, 0);
+  assert.deepEqual(aborted, ['connect']);
+  assert.equal(alice.states.find(({ reason }) => reason?.text === 'no backend').reason.code, 'token_failed');
+});
+
+it('K5: a token that comes when its connection is gone serves the next one', async () => {
+  const { door, world, client, is } = scene();
+  let asked = 0;
+  const alice = client('alice', { getToken: () => new Promise((give) => world.later(12_000, () => give(door.mint('alice', asked++)))) });
+  void alice.connect();
+  await world.run(6_000);
+  door.bye(world.link, { code: 4010, word: 'silent', again: 'resume' });
+  await is(alice, 'connected', 8_000);
+  assert.equal(asked, 1);
+});
+
+it('K6: what came while the process stood still is heard before its timers are believed', async () => {
+  for (const clock of [false, true]) {
+    const { world, connected } = scene();
+    const alice = await connected('alice');
+    world.wake(); // a probe, whose answer is on its way when the process stops
+    await world.run(6);
+    world.stop(600_000, { clock });
+    await world.run(1_000);
+    assert.equal(alice.state.state, 'connected');
+    assert.equal(world.dials.length, 1, `the process clock stood still: ${clock}`);
+  }
+});
+
+it('K7: one slow answer changes nothing for later', async () => {
+  const { door, world, client, connected, is } = scene();
+  door.welcomes = false;
+  const alice = client('alice');
+  void alice.connect();
+  await world.run(11_000); // given up
+  door.welcomes = true;
+  await is(alice, 'connected', 31_000);
+  await world.run(300_000);
+  world.link.cut();
+  await is(alice, 'waiting');
+  await is(alice, 'connected', 520);
+  assert.ok(world.dials.every(({ url }) => url === world.dials[0].url), 'always the same way in');
+
+  const bob = await connected('bob');
+  door.mute = ({ op }) => op.publish !== undefined; // an answer that does not come at all
+  const said = outcome(bob.group('room').publish('slow'));
+  await world.run(29_000);
+  assert.equal(bob.state.state, 'connected', 'a slow request is no reason to connect anew');
+  await world.run(2_000);
+  assert.equal(said.error.code, 'in_doubt');
+  door.mute = undefined;
+  await outcomeOf(bob.group('room').publish('fast'), world);
+});
+
+it('K8: a server that closes at once is tried at most every 250 ms, and less and less often', async () => {
+  const { door, world, client } = scene();
+  door.refusal = [{ code: 'overloaded', text: 'busy', retry: 'later' }, { code: 4013, word: 'overloaded', again: 'resume' }];
+  const alice = client('alice');
+  void alice.connect();
+  await world.run(60_000);
+  assert.ok(leastGap(world.dials) >= 250, `${leastGap(world.dials)} ms`);
+  assert.ok(world.dials.length < 20, `${world.dials.length} tries in a minute`);
+  const before = world.dials.length;
+  for (let times = 0; times < 1000; times++) {
+    world.wake();
+    void alice.connect().catch(() => {});
+    await world.run(1);
+  }
+  assert.ok(world.dials.length - before <= 5);
+  assert.ok(leastGap(world.dials) >= 250);
+});
+
+it('K8: nobody comes before the server wants it', async () => {
+  const { door, world, connected } = scene();
+  await connected('alice');
+  door.bye(world.link, { code: 4013, word: 'overloaded', again: 'resume', after: [10, 10] });
+  await world.run(20);
+  for (let times = 0; times < 90; times++) {
+    world.wake();
+    await world.run(100);
+  }
+  assert.equal(world.dials.length, 1);
+  await world.until(() => world.dials.length === 2, 'the try', 1_100);
+});
+
+it('K9: a callback that throws breaks nothing', async (t) => {
+  const reported = [];
+  t.mock.method(console, 'error', (error) => reported.push(error));
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const bang = (where) => () => { throw new Error(where); };
+  const later = (where) => async () => { throw new Error(where); };
+  const heard = [];
+  for (const each of [bang, later]) {
+    bob.on('state', each('state'));
+    bob.on('message', each('message'));
+    bob.on('gap', each('gap'));
+    bob.group('room').on('message', each('group'));
+    bob.group('room').on('join', each('join'));
+    bob.group('room').on('state', each('group state'));
+    bob.endpoint('alice').observe(each('presence'));
+  }
+  bob.group('room').on('message', ({ data }) => heard.push(data));
+  await world.run(100);
+  for (let time = 0; time < 5; time++) {
+    await outcomeOf(alice.group('room').publish(time), world);
+    await outcomeOf(alice.presence('away'), world);
+    await outcomeOf(alice.endpoint('bob').send(time), world);
+    if (time % 2) door.restart();
+    else world.link.cut();
+    await world.run(50);
+    await is(alice, 'connected');
+    await is(bob, 'connected');
+    await world.run(300);
+  }
+  assert.deepEqual(heard, [0, 1, 2, 3, 4]);
+  const where = new Set(reported.map(({ message }) => message));
+  for (const each of ['state', 'message', 'gap', 'group', 'group state', 'presence']) assert.ok(where.has(each), `${each} threw`);
+});
+
+it('K10: nothing is heard after unsubscribing, and nothing twice after coming back', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const room = bob.group('room', { history: true });
+  const heard = [];
+  const off = room.on('message', ({ data }) => heard.push(data));
+  await world.run(100);
+  void alice.group('room').publish(1, { persist: true });
+  await world.run(6);
+  off(); // while the message is on its way
+  await world.run(20);
+  assert.deepEqual(heard, []);
+  const again = [];
+  const offAgain = room.on('message', ({ data }) => {
+    again.push(data);
+    if (data === 3) offAgain(); // from within, and before another listener
+  });
+  room.on('message', ({ data }) => data === 3 && offAgain());
+  await world.run(100);
+  for (const data of [2, 3, 4]) await outcomeOf(alice.group('room').publish(data, { persist: true }), world);
+  await world.run(100);
+  assert.deepEqual(again, [2, 3]);
+});
+
+it('K10: a page that changes its listeners does not leave the group', async () => {
+  const { door, world, connected } = scene();
+  const bob = await connected('bob');
+  const room = bob.group('room');
+  let off = room.on('message', () => {});
+  await world.run(100);
+  const left = [];
+  door.refused = (name) => void left.push(name);
+  for (let times = 0; times < 10; times++) {
+    off();
+    off = room.on('message', () => {});
+    await world.run(20);
+  }
+  assert.deepEqual(left, []);
+  off();
+  await world.run(100);
+  assert.deepEqual(left, ['leave']);
+});
+
+it('K10: what is replayed and came before is told once', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const heard = [];
+  bob.group('room', { history: true }).on('message', ({ data }) => heard.push(data));
+  await world.run(100);
+  await outcomeOf(alice.group('room').publish('a', { persist: true }), world);
+  await world.run(10);
+  const [kept] = door.group('room').kept;
+  door.push('bob', kept); // a server that doubles
+  await world.run(20);
+  assert.deepEqual(heard, ['a']);
+});
+
+it('K11: epoch and offset go together: another history is never taken for the one that was missed', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const heard = [];
+  const room = bob.group('room', { history: true });
+  room.on('message', ({ data }) => heard.push(data));
+  room.on('gap', ({ kind, why }) => heard.push({ kind, why }));
+  await world.run(100);
+  for (const data of ['a', 'b']) await outcomeOf(alice.group('room').publish(data, { persist: true }), world);
+  await world.run(20);
+  const { epoch } = door.group('room');
+  world.network = false;
+  door.restart();
+  door.purge('room');
+  await world.run(1_000);
+  world.network = true;
+  await is(alice, 'connected', 30_000);
+  for (const data of ['c', 'd', 'e']) await outcomeOf(alice.group('room').publish(data, { persist: true }), world);
+  await is(bob, 'connected', 30_000);
+  await world.run(100);
+  assert.deepEqual(heard.slice(0, 2), ['a', 'b']);
+  const named = door.connects.filter(({ state }) => state.groups[0]?.epoch).map(({ state }) => state.groups[0]);
+  assert.deepEqual(named.at(-1), { g: 'room', epoch, offset: 2 });
+  assert.ok(heard.some(({ why }) => why === 'epoch'), JSON.stringify(heard));
+  await outcomeOf(alice.group('room').publish('f', { persist: true }), world);
+  await world.run(20);
+  assert.equal(heard.at(-1), 'f');
+  assert.equal(heard.filter(({ why }) => why === 'epoch').length, 1);
+});
+
+it('K12: a backend that refuses is asked once', async (t) => {
+  for (const [status, asks, state] of [[403, 1, 'stopped'], [401, 1, 'stopped'], [404, 1, 'stopped'], [429, 0, 'waiting'], [500, 0, 'waiting']]) {
+    let calls = 0;
+    t.mock.method(globalThis, 'fetch', async (url, { method }) => {
+      calls++;
+      assert.deepEqual([String(url), method], ['https://chat.example.test/token', 'POST']);
+      return Response.json({ error: 'not you' }, { status });
+    });
+    const { world, client } = scene();
+    const alice = client('alice', { getToken: tokenFrom('https://chat.example.test/token') });
+    void alice.connect().catch(() => {});
+    await world.run(HOUR);
+    if (asks) assert.equal(calls, asks, `${status}`);
+    else assert.ok(calls > 2 && calls < HOUR / 5_000, `${status}: ${calls} in an hour`);
+    assert.ok(state === 'waiting' ? ['waiting', 'connecting'].includes(alice.state.state) : alice.state.state === state);
+    if (asks) assert.deepEqual([alice.state.reason.code, alice.state.reason.text], ['refused', 'not you']);
+    t.mock.restoreAll();
+  }
+});
+
+it('K12: Refused stops a client that waits, and one whose session ends, but not before it ends', async () => {
+  const { door, world, connected, is } = scene();
+  let refuses = false;
+  const asked = [];
+  const alice = await connected('alice', {
+    getToken: (reason) => {
+      asked.push(reason);
+      if (refuses) throw new Refused('signed out');
+      return door.mint('alice');
+    },
+  });
+  door.push('alice', { ev: 'expiring', in: 60 });
+  await world.run(100);
+  assert.equal(door.auths, 1);
+  refuses = true;
+  door.push('alice', { ev: 'expiring', in: 60 });
+  await world.run(59_000);
+  assert.equal(alice.state.state, 'connected');
+  assert.deepEqual(asked, ['connect', 'expiring', 'expiring']);
+  door.revoke('alice', 4101, 'expired');
+  await is(alice, 'stopped');
+  assert.deepEqual(asked.slice(3), ['expired']);
+  assert.equal(alice.state.reason.text, 'signed out');
+});
+
+it('K13: it is small', () => {
+  const bytes = gzipSync(readFileSync(new URL('../dist/respoked.js', import.meta.url)), { level: 9 }).length;
+  assert.ok(bytes <= 10 * 1024, `${bytes} bytes`);
+});
+
+it('K14: neither importing nor making a client connects, and those who hold it share one connection', async () => {
+  const { world, client, is } = scene();
+  const alice = client('alice');
+  alice.group('room');
+  alice.endpoint('bob');
+  await world.run(1_000);
+  assert.equal(world.dials.length, 0);
+  assert.equal(world.wakers, 0);
+  // As StrictMode does it: in, out and in again; and two providers.
+  const first = alice.hold();
+  first();
+  first();
+  const second = alice.hold();
+  const third = alice.hold();
+  await is(alice, 'connected');
+  await world.run(5_000);
+  assert.equal(world.dials.length, 1);
+  second();
+  await world.run(5_000);
+  assert.equal(alice.state.state, 'connected');
+  third();
+  await world.run(1_100);
+  assert.equal(alice.state.state, 'closed');
+  assert.equal(world.wakers, 0);
+  alice.hold();
+  await is(alice, 'connected');
+});
+
+it('K14: where there is no WebSocket it says so, and throws nothing', async () => {
+  const alice = new Respoke({ url: URL_, getToken: () => 'x', environment: { WebSocket: undefined } });
+  await assert.rejects(alice.connect(), { code: 'no_websocket' });
+  assert.equal(alice.state.state, 'stopped');
+});
+
+it('K15: a missing right is an error that names it, whoever listens', async (t) => {
+  const reported = [];
+  t.mock.method(console, 'error', (error) => reported.push(error));
+  const { door, world, connected } = scene();
+  door.forbidden.add('staff');
+  const alice = await connected('alice');
+  const named = { code: 'forbidden', message: 'the role does not permit subscribe in staff', outcome: 'none', retry: false };
+  await assert.rejects(outcomeOf(alice.group('staff').join(), world), named);
+  assert.equal(reported.length, 0, 'whoever waits for it is told, and the console is not');
+
+  alice.group('staff').on('message', () => {});
+  await world.run(100);
+  assert.equal(reported.length, 1, 'nobody listens to refusals: the console is told');
+  const errors = [];
+  alice.on('error', (error) => errors.push(error));
+  alice.group('staff').on('message', () => {});
+  await world.run(100);
+  assert.equal(errors.length, 1);
+  assert.ok(errors[0] instanceof RespokeError);
+
+  const reading = outcome(alice.group('staff').messages().next());
+  await world.run(100);
+  assert.equal(reading.error.code, 'forbidden');
+
+  door.refused = (name) => (name === 'publish' ? { code: 'forbidden', text: 'publish in room is not permitted', retry: 'no' } : undefined);
+  await assert.rejects(outcomeOf(alice.group('room').publish('x'), world), { code: 'forbidden', message: /publish/ });
+});
+
+it('K15: a group that is refused when the client comes back is told as well', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const states = [];
+  alice.group('room').on('state', ({ state, error }) => states.push(error ? `${state}: ${error.code}` : state));
+  await world.run(100);
+  door.forbidden.add('room');
+  door.restart();
+  await world.run(20);
+  await is(alice, 'connected');
+  await world.run(100);
+  assert.deepEqual(states, ['joining', 'joined', 'refused: forbidden']);
+});
+
+it('K16: what was missed is replayed or told as a gap: never neither', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const heard = [];
+  const listen = (name, options) => {
+    const room = bob.group(name, options);
+    room.on('message', ({ data }) => heard.push(`${name} ${data}`));
+    room.on('gap', ({ kind, why }) => heard.push(`${name} ${kind} ${why}`));
+  };
+  listen('kept', { history: true });
+  listen('live');
+  bob.on('gap', ({ kind, why }) => heard.push(`direct ${kind} ${why}`));
+  await world.run(100);
+  const away = async (meanwhile) => {
+    heard.length = 0;
+    world.links.findLast(({ session }) => session?.endpoint === 'bob').halfOpen = true;
+    await meanwhile();
+    await world.until(() => bob.state.state !== 'connected', 'the end');
+    await is(bob, 'connected', 30_000);
+    await world.run(100);
+    return [...heard];
+  };
+  const both = async (data) => {
+    await outcomeOf(alice.group('kept').publish(data, { persist: true }), world);
+    await outcomeOf(alice.group('live').publish(data), world);
+  };
+  await both(0);
+  // Back in time: nothing is missing.
+  assert.deepEqual(await away(() => both(1)), ['kept 1', 'live 1']);
+  // Too late, but what was kept is there.
+  const late = await away(async () => {
+    await both(2);
+    door.ringMax = 0;
+    await both(3);
+    door.ringMax = undefined;
+  });
+  assert.deepEqual(late, ['direct live not_resumed', 'kept live not_resumed', 'live live not_resumed', 'kept 2', 'kept 3']);
+  // Too late even for that.
+  const lost = await away(async () => {
+    await both(4);
+    door.forget('kept');
+    door.ringMax = 0;
+    await both(5);
+    door.ringMax = undefined;
+  });
+  assert.deepEqual(lost, ['direct live not_resumed', 'kept live not_resumed', 'live live not_resumed', 'kept kept expired']);
+  // Never away, and something is lost all the same.
+  heard.length = 0;
+  door.push('bob', { ev: 'gap', kind: 'live', at: world.now, why: 'node_lost' });
+  await world.run(10);
+  assert.deepEqual(heard, ['direct live node_lost', 'kept live node_lost', 'live live node_lost']);
+  // A hole in the history that nobody told of.
+  heard.length = 0;
+  door.group('kept').offset += 2;
+  await both(6);
+  await world.run(10);
+  assert.deepEqual(heard, ['kept kept hole', 'kept 6', 'live 6']);
+});
