@@ -1,3 +1,5 @@
+/// <reference lib="esnext.disposable" preserve="true" />
+
 import { Emitter, report } from "./emitter.js";
 import type { Off } from "./emitter.js";
 import { Endpoint } from "./endpoint.js";

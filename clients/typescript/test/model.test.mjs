@@ -6,7 +6,7 @@ import { it } from 'node:test';
 import { leastGap, outcome, scene } from './scene.mjs';
 import { chance } from './world.mjs';
 
-const ROUNDS = Number(process.env.RESPOKED_ROUNDS ?? 60);
+const ROUNDS = Number(process.env.SDK_STORMS ?? 60);
 const STEPS = 120;
 
 /** What may go wrong, and what may happen besides. */
@@ -128,7 +128,7 @@ function judge({ published, said, heard, dials, last }, story) {
 
 it(`what is told is true, in ${ROUNDS} storms`, async (t) => {
   t.mock.method(console, 'error', () => {});
-  for (let seed = 1; seed <= ROUNDS; seed++) await storm(Number(process.env.RESPOKED_SEED ?? seed));
+  for (let seed = 1; seed <= ROUNDS; seed++) await storm(Number(process.env.SDK_SEED ?? seed));
 });
 
 it('a client dials at most once in 250 ms, whatever goes wrong and whatever is asked of it', async () => {

@@ -78,26 +78,33 @@ export class World {
     return this.#wakers.size;
   }
 
+  /** Does what is next, up to an instant; false if there is nothing. */
+  async #step(end) {
+    this.#queue.sort((one, other) => one.at - other.at || one.order - other.order);
+    const next = this.#queue[0];
+    if (!next || next.at > end) return false;
+    this.#queue.shift();
+    this.now = Math.max(this.now, next.at);
+    next.run();
+    await settle();
+    return true;
+  }
+
   async run(ms) {
     const end = this.now + ms;
     await settle();
-    for (;;) {
-      this.#queue.sort((one, other) => one.at - other.at || one.order - other.order);
-      const next = this.#queue[0];
-      if (!next || next.at > end) break;
-      this.#queue.shift();
-      this.now = Math.max(this.now, next.at);
-      next.run();
-      await settle();
-    }
+    while (await this.#step(end));
     this.now = Math.max(this.now, end);
   }
 
   /** Runs until it is so; fails after `most` milliseconds of the fake clock. */
   async until(condition, what, most = 60_000) {
-    for (const end = this.now + most; !condition(); ) {
-      if (this.now >= end) throw new Error(`${what} did not come within ${most} ms`);
-      await this.run(1);
+    const end = this.now + most;
+    await settle();
+    while (!condition()) {
+      if (await this.#step(end)) continue;
+      this.now = Math.max(this.now, end);
+      if (!condition()) throw new Error(`${what} did not come within ${most} ms`);
     }
   }
 

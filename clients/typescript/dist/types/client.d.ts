@@ -1,3 +1,4 @@
+/// <reference lib="esnext.disposable" preserve="true" />
 import type { Off } from "./emitter.js";
 import { Endpoint } from "./endpoint.js";
 import type { Environment, SocketMaker } from "./environment.js";
