@@ -13,6 +13,10 @@ const ENTRIES = { respoked: 'src/index.ts', react: 'src/react/index.ts', server:
 /** The most that each may have, gzipped. */
 const BYTES_MAX = { respoked: 10 * 1024, react: 2 * 1024 };
 
+/** Names that nobody outside the bundle sees, neither users nor the wire: they are shortened. */
+const INNER =
+  /^(phase|interests|requests|unseen|presences|wanted|effects|tokenFailed|tokenCame|published|welcomed|answered|standing|unwant|retryIn|listeners|refs|listen|entered|ending)$/;
+
 async function make(outdir) {
   await build({
     absWorkingDir: here,
@@ -24,6 +28,7 @@ async function make(outdir) {
     target: 'es2022',
     external: ['react'],
     legalComments: 'none',
+    mangleProps: INNER,
     logLevel: 'warning',
   });
   const tsc = join(here, 'node_modules/typescript/bin/tsc');

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every proof, one after the other, with a closing line for each.
 //!
-//! What the suites need beside Rust is installed into the checkout: npm packages under `tests/clients`, a Python
-//! environment under `build`. Programs that are missing are installed from Debian. Every secret the suites use is noted
+//! What the suites need beside Rust is installed into the checkout: npm packages under `tests/clients` and
+//! `clients/typescript`, a Python environment under `build`. Programs that are missing are installed from Debian. Every secret the suites use is noted
 //! in `build/left`, where logs, databases, rows of databases and a backup are kept too; the last suite looks for the one in the
 //! other.
 
@@ -43,6 +43,8 @@ enum Suite {
     Clients,
     /// The published JavaScript client in Chromium.
     Browser,
+    /// The client for applications written today: its types, its built file, under a fake clock and with a real server.
+    Sdk,
     /// The Dev Console in Chromium.
     Console,
     /// Three nodes behind HAProxy, over PostgreSQL alone and over NATS.
@@ -53,11 +55,12 @@ enum Suite {
     Canary,
 }
 
-const SUITES: [Suite; 8] = [
+const SUITES: [Suite; 9] = [
     Suite::Check,
     Suite::Rust,
     Suite::Clients,
     Suite::Browser,
+    Suite::Sdk,
     Suite::Console,
     Suite::Cluster,
     Suite::Schema,
@@ -78,6 +81,7 @@ pub(crate) fn run(args: &TestArgs) -> anyhow::Result<()> {
             Suite::Rust => place.rust(),
             Suite::Clients => place.clients(),
             Suite::Browser => place.browser(),
+            Suite::Sdk => place.sdk(),
             Suite::Console => place.console(),
             Suite::Cluster => place.cluster(),
             Suite::Schema => place.schema(),
@@ -306,6 +310,17 @@ impl Place {
         run_command(&mut self.node("tests/clients/browser", "browser", &tests))
     }
 
+    /// The built file is in the tree, so that nobody needs Node to serve it; the check builds it anew and compares.
+    fn sdk(&self) -> anyhow::Result<()> {
+        let folder = "clients/typescript";
+        self.have_node()?;
+        self.have_packages(folder)?;
+        run_command(Command::new("npm").args(["run", "--silent", "check"]).current_dir(self.root.join(folder)))?;
+        let mut tests = self.tests_of(&format!("{folder}/test"))?;
+        tests.extend(self.tests_of(&format!("{folder}/test/real"))?);
+        run_command(&mut self.node(folder, "sdk", &tests))
+    }
+
     fn console(&self) -> anyhow::Result<()> {
         self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
@@ -325,9 +340,14 @@ impl Place {
         self.binary()?;
         self.programs.have("node", &["nodejs", "npm"])?;
         self.programs.have("npm", &["npm"])?;
-        println!("installing npm packages into tests/clients/node_modules");
-        let packages = self.root.join("tests/clients");
-        run_command(Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(packages))
+        self.have_packages("tests/clients")
+    }
+
+    /// Installs the npm packages of a folder as its lock file names them.
+    fn have_packages(&self, folder: &str) -> anyhow::Result<()> {
+        println!("installing npm packages into {folder}/node_modules");
+        let mut install = Command::new("npm");
+        run_command(install.args(["ci", "--no-audit", "--no-fund"]).current_dir(self.root.join(folder)))
     }
 
     /// The test files of a folder.

@@ -168,7 +168,7 @@ export class Respoke {
     try {
       const { ok } = await this.ask({ publish: { group, message, persist, key: own } }, own === undefined ? "session" : "keyed", options);
       const { messageId, epoch, offset } = ok as { messageId: string; epoch?: string; offset?: number };
-      if (persist) interests.published(group, { ...(epoch !== undefined && offset !== undefined && { epoch, offset }) });
+      if (persist) interests.published(group, { epoch, offset });
       return { id: messageId };
     } catch (error) {
       if (persist && error instanceof RespokeError && error.outcome === "none") interests.published(group, "refused");
@@ -347,7 +347,7 @@ export class Respoke {
   }
 
   #stateIs({ retryIn, ...standing }: Standing): void {
-    this.#state = { ...standing, ...(retryIn !== undefined && { retryAt: this.#environment.wall() + retryIn }) } as ConnectionState;
+    this.#state = { ...standing, retryAt: retryIn === undefined ? undefined : this.#environment.wall() + retryIn } as ConnectionState;
     const { state, reason } = this.#state;
     if (state === "stopped" || state === "closed") {
       this.#awake?.();

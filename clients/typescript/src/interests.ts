@@ -105,7 +105,7 @@ export class Interests {
     return {
       groups: groups.map(({ name, history, position }) => ({ g: name, ...(history && position) })),
       observe: observe.map(({ name }) => name),
-      ...(this.#presence && { presence: this.#presence }),
+      presence: this.#presence,
     };
   }
 
@@ -276,7 +276,7 @@ export class Interests {
   }
 
   #state({ kind, name }: Interest, state: string, error?: RespokeError): void {
-    this.#tell(`${kind}:${name}`, "state", { type: "state", state, ...(error && { error }) });
+    this.#tell(`${kind}:${name}`, "state", { type: "state", state, error });
   }
 
   /** The earliest instant at which something is to be done. */

@@ -201,14 +201,14 @@ export class Machine {
     if (at > this.now) {
       this.#phase = "waiting";
       this.#at.retry = at;
-      return this.#tell({ state: "waiting", ...(this.#reason && { reason: this.#reason }), retryIn: at - this.now });
+      return this.#tell({ state: "waiting", reason: this.#reason, retryIn: at - this.now });
     }
     this.#phase = "dialing";
     this.#dialed = this.now;
     this.#at.dial = this.now + DIAL_MS;
     this.#socket++;
     this.#do({ do: "dial", socket: this.#socket });
-    this.#tell({ state: "connecting", ...(this.#reason && { reason: this.#reason }) });
+    this.#tell({ state: "connecting", reason: this.#reason });
   }
 
   /** Gives the socket up, whatever it is doing: nobody waits for it to close, and what it still says is not heard. */
@@ -360,7 +360,8 @@ export class Machine {
     const { resume, appToken } = this.#session ?? {};
     const state = this.interests.state();
     const connect = {
-      ...(resume ? { resume, got: this.#got, appToken } : appToken ? { appToken } : { tokenId: this.#token!.text, once: this.#token!.once }),
+      appToken,
+      ...(resume ? { resume, got: this.#got } : !appToken && { tokenId: this.#token!.text, once: this.#token!.once }),
       sdk: this.#settings.sdk,
       state,
     };
@@ -378,7 +379,7 @@ export class Machine {
     this.#at.dial = Infinity;
     this.#at.silence = this.now + (ping + 5) * 1000;
     this.#at.stable = this.now + STABLE_MS;
-    this.#session = { endpoint, ping, ...(appToken && { appToken }), ...(resume && { resume }) };
+    this.#session = { endpoint, ping, appToken, resume };
     this.#token = this.#refusal = this.#reason = undefined;
     this.#endpoint = endpoint;
     this.#strikes = 0;

@@ -32,8 +32,8 @@ export function refusal(error: WireError, href: string): RespokeError {
   return new RespokeError(code, error.text + more, {
     outcome: retry === "unknown" ? "unknown" : "none",
     retry: retry === "later",
-    ...(after !== undefined && { after: after * 1000 }),
-    ...(requestId !== undefined && { requestId }),
+    after: after && after * 1000,
+    requestId,
     href: error.href ?? href,
   });
 }
@@ -88,7 +88,7 @@ export class Requests {
     if (at < 0) return; // a probe, or one that was given up and whose session is another by now
     const [request] = this.#flying.splice(at, 1);
     const { error, ok, next } = object;
-    request!.done?.(error ? { error: refusal(error, this.#href) } : { ok, ...(next !== undefined && { next }) });
+    request!.done?.(error ? { error: refusal(error, this.#href) } : { ok, next });
     this.#pump();
   }
 

@@ -203,6 +203,22 @@ it('K5: a token that comes when its connection is gone serves the next one', asy
   door.bye(world.link, { code: 4010, word: 'silent', again: 'resume' });
   await is(alice, 'connected', 8_000);
   assert.equal(asked, 1);
+
+  // The same when there is no socket at all at that moment; but not for long.
+  for (const [away, asks] of [[20_000, 1], [60_000, 2]]) {
+    asked = 0;
+    alice.close();
+    void alice.connect().catch(() => {});
+    await is(alice, 'connecting');
+    await world.run(6_000);
+    world.network = false;
+    world.link.cut();
+    await world.run(away);
+    world.network = true;
+    world.wake();
+    await is(alice, 'connected', 13_000);
+    assert.equal(asked, asks, `after ${away} ms`);
+  }
 });
 
 it('K6: what came while the process stood still is heard before its timers are believed', async () => {
@@ -324,15 +340,12 @@ it('K10: nothing is heard after unsubscribing, and nothing twice after coming ba
   await world.run(20);
   assert.deepEqual(heard, []);
   const again = [];
-  const offAgain = room.on('message', ({ data }) => {
-    again.push(data);
-    if (data === 3) offAgain(); // from within, and before another listener
-  });
-  room.on('message', ({ data }) => data === 3 && offAgain());
+  room.on('message', ({ data }) => data === 3 && offAgain()); // by another listener, which is told of the same message before it
+  const offAgain = room.on('message', ({ data }) => again.push(data));
   await world.run(100);
   for (const data of [2, 3, 4]) await outcomeOf(alice.group('room').publish(data, { persist: true }), world);
   await world.run(100);
-  assert.deepEqual(again, [2, 3]);
+  assert.deepEqual(again, [2]);
 });
 
 it('K10: a page that changes its listeners does not leave the group', async () => {

@@ -85,7 +85,7 @@ export function useGroup<Data = unknown>(name: string, { history = false }: { hi
   const group = useMemo(() => client.group<Data>(name, { history }), [client, name, history]);
   type Standing = Pick<GroupState, "state" | "error">;
   const { state, error } = useStore<Standing>(
-    () => new Store<Standing>({ state: "joining" }, (set) => group.on("state", ({ state, error }) => set(() => ({ state, ...(error && { error }) })))),
+    () => new Store<Standing>({ state: "joining" }, (set) => group.on("state", ({ state, error }) => set(() => ({ state, error })))),
     [group],
   );
   const publish = useCallback((data: Data, options?: PublishOptions) => group.publish(data, options), [group]);

@@ -9,7 +9,7 @@ import { WebSocket } from 'ws';
 import { createRole, noteSecret, startWithApp } from '../../../../tests/clients/harness.mjs';
 import { call, json } from '../../../../tests/clients/http.mjs';
 import { within } from '../../../../tests/clients/waiting.mjs';
-import { Respoke, tokenFrom } from '../../dist/respoked.js';
+import { Refused, Respoke, tokenFrom } from '../../dist/respoked.js';
 import { tokenHandler } from '../../dist/server.js';
 
 const AdminClient = createRequire(new URL('../../../../tests/clients/package.json', import.meta.url))('respoke-admin');
@@ -35,26 +35,17 @@ async function mint(endpointId, { role = world.role } = {}) {
 /** Sockets of this client, the newest last: to cut them as a network does. */
 function sockets() {
   const made = [];
-  class Cut extends WebSocket {
+  class Noting extends WebSocket {
     constructor(url, protocol) {
       super(url, protocol);
       made.push(this);
-    }
-
-    send(text) {
       // Session tokens and keys to come back are secrets, too.
-      super.send(text);
+      this.on('message', (data) => {
+        for (const [, secret] of String(data).matchAll(/"(?:appToken|resume)":"([^"]+)"/g)) noteSecret(secret);
+      });
     }
   }
-  const noting = (text) => {
-    for (const [, secret] of text.matchAll(/"(?:appToken|resume)":"([^"]+)"/g)) noteSecret(secret);
-  };
-  return { made, WebSocket: class extends Cut {
-    constructor(url, protocol) {
-      super(url, protocol);
-      this.on('message', (data) => noting(String(data)));
-    }
-  } };
+  return { made, WebSocket: Noting };
 }
 
 async function connect(endpoint, options = {}) {
@@ -180,8 +171,8 @@ it('what is published twice with one key is said once', async () => {
   const room = bob.group(name);
   room.on('message', ({ data }) => heard.push(data));
   await within(room.join(), 'the join');
-  const first = await alice.group(name).publish('once', { key: 'the same' });
-  const second = await alice.group(name).publish('once', { key: 'the same' });
+  const first = await alice.group(name).publish('once', { key: 'the-same' });
+  const second = await alice.group(name).publish('once', { key: 'the-same' });
   assert.equal(first.id, second.id);
   const last = next(room, 'message', ({ data }) => data === 'last');
   await alice.group(name).publish('last');
@@ -210,7 +201,7 @@ it('a client of 2014 and this one hear and see each other in one group', async (
   const pushed = heardBy('pubsub');
   await room.publish({ text: 'from the new' });
   const { header, message } = await pushed;
-  assert.deepEqual([header.from, header.channel, message], ['alice', name, { text: 'from the new' }]);
+  assert.deepEqual([header.from, header.groupId, message], ['alice', name, { text: 'from the new' }]);
 
   const heard = next(room, 'message');
   await old.groups.publish({ groupId: name, message: { text: 'from the old' } });
@@ -282,7 +273,7 @@ it('a session that is revoked asks for a token again, and a client that gets non
   const getToken = async (reason) => {
     asked.push(reason);
     const answer = await backend(new Request('http://localhost/respoke-token', { method: 'POST', headers: { Origin: 'http://localhost' } }));
-    if (answer.status === 401) throw new (await import('../../dist/respoked.js')).Refused('signed out');
+    if (answer.status === 401) throw new Refused('signed out');
     const { token } = await answer.json();
     noteSecret(token);
     return token;
@@ -301,9 +292,25 @@ it('a session that is revoked asks for a token again, and a client that gets non
   assert.equal((await stopped).reason.text, 'signed out');
 });
 
-it('a banned endpoint stops and says that it is banned', async () => {
+it('a banned endpoint stops, whoever says so first', async () => {
   const name = named('eve');
-  const eve = await connect(name);
+  const { WebSocket: Socket } = sockets();
+  const backend = tokenHandler({
+    url: world.server.origin,
+    appSecret: world.app.secret,
+    role: world.role.name,
+    authorize: () => ({ endpoint: name }),
+  });
+  const getToken = async () => {
+    const answer = await backend(new Request('http://localhost/respoke-token', { method: 'POST', headers: { Origin: 'http://localhost' } }));
+    const { token, code, error } = await answer.json();
+    if (answer.status === 403) throw new Refused(error, code);
+    noteSecret(token);
+    return token;
+  };
+  const eve = new Respoke({ url: world.server.origin, getToken, WebSocket: Socket });
+  ended.push(() => eve.close());
+  await within(eve.connect(), 'the welcome');
   const stopped = next(eve, 'state', ({ state }) => state === 'stopped');
   const banned = await call(world.server, {
     method: 'POST', path: `/v1/endpoints/${name}/ban`, ...json({ reason: 'spam' }, { 'App-Secret': world.app.secret }),
