@@ -43,7 +43,7 @@ enum Suite {
     Clients,
     /// The published JavaScript client in Chromium.
     Browser,
-    /// The client for applications written today: its types, its built file, under a fake clock and with a real server.
+    /// The client for applications written today: its types, its built file, under a fake clock, with a real server and in Chromium.
     Sdk,
     /// The Dev Console in Chromium.
     Console,
@@ -313,6 +313,7 @@ impl Place {
     /// The built file is in the tree, so that nobody needs Node to serve it; the check builds it anew and compares.
     fn sdk(&self) -> anyhow::Result<()> {
         let folder = "clients/typescript";
+        self.programs.have("chromium", &["chromium"])?;
         self.have_node()?;
         self.have_packages(folder)?;
         run_command(Command::new("npm").args(["run", "--silent", "check"]).current_dir(self.root.join(folder)))?;

@@ -171,7 +171,8 @@ export class Respoke {
       if (persist) interests.published(group, { epoch, offset });
       return { id: messageId };
     } catch (error) {
-      if (persist && error instanceof RespokeError && error.outcome === "none") interests.published(group, "refused");
+      // In doubt as well: a gap too many is better than one too few.
+      if (persist) interests.published(group, "ended");
       throw error;
     }
   }

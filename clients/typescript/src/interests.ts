@@ -84,12 +84,12 @@ export class Interests {
     this.#presence = presence;
   }
 
-  /** What a kept message of this client's own is told to be, or that it is not kept after all. */
-  published(group: string, step: "sent" | "refused" | Partial<Position>): void {
+  /** A message of this client's own is to be kept, has ended without that being known, or stands there. */
+  published(group: string, step: "sent" | "ended" | Partial<Position>): void {
     const interest = this.#all.get(`g:${group}`);
     if (!interest) return;
     if (step === "sent") interest.unseen++;
-    else if (step === "refused") interest.unseen = Math.max(0, interest.unseen - 1);
+    else if (step === "ended") interest.unseen = Math.max(0, interest.unseen - 1);
     else if (step.offset !== undefined && step.epoch !== undefined) {
       interest.unseen = Math.max(0, interest.unseen - 1);
       const { position } = interest;
@@ -119,7 +119,6 @@ export class Interests {
     if (!resumed) {
       if (!first) this.#tell("", "gap", { type: "gap", kind: "live", why: "not_resumed" });
       for (const interest of this.#all.values()) {
-        interest.unseen = 0;
         const was = interest.phase === "in";
         if (interest.phase !== "refused") interest.phase = "out";
         // Before what is replayed, so that whoever reads in order knows where something may be missing.

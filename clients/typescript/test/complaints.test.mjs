@@ -411,6 +411,16 @@ it('K11: epoch and offset go together: another history is never taken for the on
   await world.run(20);
   assert.equal(heard.at(-1), 'f');
   assert.equal(heard.filter(({ why }) => why === 'epoch').length, 1);
+
+  // The same while it is connected: the next connect names the new pair.
+  door.purge('room');
+  await outcomeOf(alice.group('room').publish('g', { persist: true }), world);
+  await world.run(20);
+  assert.deepEqual(heard.slice(-2), [{ kind: 'kept', why: 'epoch' }, 'g']);
+  door.restart();
+  await world.run(20);
+  await is(bob, 'connected');
+  assert.deepEqual(door.connects.findLast(({ state }) => state.groups[0]).state.groups, [{ g: 'room', epoch: door.group('room').epoch, offset: 1 }]);
 });
 
 it('K12: a backend that refuses is asked once', async (t) => {
@@ -484,6 +494,11 @@ it('K14: neither importing nor making a client connects, and those who hold it s
   await world.run(5_000);
   assert.equal(alice.state.state, 'connected');
   third();
+  await world.run(500);
+  const fourth = alice.hold(); // another page of the application
+  await world.run(5_000);
+  assert.equal(world.dials.length, 1);
+  fourth();
   await world.run(1_100);
   assert.equal(alice.state.state, 'closed');
   assert.equal(world.wakers, 0);

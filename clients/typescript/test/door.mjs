@@ -238,6 +238,8 @@ export class Door {
         const [entry] = fields.groups.map((g) => this.#enter(session, { g }));
         return entry.error ? { error: entry.error } : { ok: { groups: [entry] } };
       }
+      case 'members':
+        return this.answer(fields);
       case 'leave':
         for (const g of fields.groups) {
           const group = this.group(g);

@@ -11,8 +11,8 @@ export declare class Interests {
     unwant(kind: "g" | "e", name: string): void;
     standing(kind: "g" | "e", name: string): string | undefined;
     say(presence: Presence): void;
-    /** What a kept message of this client's own is told to be, or that it is not kept after all. */
-    published(group: string, step: "sent" | "refused" | Partial<Position>): void;
+    /** A message of this client's own is to be kept, has ended without that being known, or stands there. */
+    published(group: string, step: "sent" | "ended" | Partial<Position>): void;
     /** The `state` of a connect. */
     state(): object;
     lost(): void;

@@ -1,0 +1,305 @@
+// What else the client promises, under a fake clock.
+
+import assert from 'node:assert/strict';
+import { it } from 'node:test';
+
+import { Respoke, RespokeError, tokenFrom } from '../dist/respoked.js';
+import { outcome, scene, URL_ } from './scene.mjs';
+
+const settled = async (promise, world, most = 60_000) => {
+  const result = outcome(promise);
+  await world.until(() => result.settled, 'an answer', most);
+  return result;
+};
+
+it('says in one frame what it wants to be in', async () => {
+  const { door, world, client, is } = scene();
+  const alice = client('alice');
+  alice.group('one').on('message', () => {});
+  alice.group('two').on('message', () => {});
+  alice.endpoint('bob').observe(() => {});
+  void alice.presence('away');
+  await is(alice, 'connected');
+  await world.run(100);
+  const { state, sdk, once, tokenId } = door.connects[0];
+  assert.deepEqual(state, { groups: [{ g: 'one' }, { g: 'two' }], observe: ['bob'], presence: { type: 'away' } });
+  assert.match(sdk, /^respoked-js\/\d/);
+  assert.ok(once && tokenId);
+});
+
+it('joins more groups than a connect may name', async () => {
+  const { door, world, client, is } = scene();
+  const alice = client('alice');
+  let joined = 0;
+  for (let group = 0; group < 450; group++) alice.group(`g${group}`).on('state', ({ state }) => state === 'joined' && joined++);
+  await is(alice, 'connected');
+  await world.until(() => joined === 450, '450 groups');
+  assert.equal(door.connects[0].state.groups.length, 200);
+});
+
+it('keeps the token out of the address, and asks for the protocol', async () => {
+  const { world, connected } = scene();
+  await connected('alice', { url: 'https://chat.example.test/respoke/?token=x#y' });
+  assert.deepEqual(world.dials.map(({ url, protocol }) => [url, protocol]), [['wss://chat.example.test/respoke/v1/socket', 'respoke.1']]);
+  assert.throws(() => new Respoke({ url: 'ftp://chat.example.test', getToken: () => '' }), TypeError);
+});
+
+it('sends the same token again with the same key, if the welcome was lost', async () => {
+  const { door, world, client, is } = scene();
+  door.welcomes = false;
+  const alice = client('alice');
+  void alice.connect();
+  await world.until(() => door.connects.length === 1, 'the connect');
+  world.link.cut();
+  door.welcomes = true;
+  await is(alice, 'connected');
+  assert.equal(alice.asked.length, 1);
+  const [first, second] = door.connects;
+  assert.deepEqual([first.tokenId, first.once], [second.tokenId, second.once]);
+});
+
+it('what was never sent is not in doubt, and what was sent may be', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice', { timeout: 5_000 });
+  const room = alice.group('room');
+  door.mute = ({ op }) => Boolean(op?.publish);
+  const sent = outcome(room.publish(1));
+  await world.run(100);
+  world.network = false;
+  world.link.cut();
+  await world.run(100);
+  const unsent = outcome(room.publish(2));
+  const stopped = new AbortController();
+  const aborted = outcome(room.publish(3, { signal: stopped.signal }));
+  stopped.abort();
+  await world.run(6_000);
+  assert.deepEqual([sent.error.code, sent.error.outcome], ['in_doubt', 'unknown']);
+  assert.deepEqual([unsent.error.code, unsent.error.outcome], ['timed_out', 'none']);
+  assert.deepEqual([aborted.error.code, aborted.error.outcome], ['aborted', 'none']);
+  assert.ok(unsent.error instanceof RespokeError);
+  await assert.rejects(room.publish(4, { signal: AbortSignal.abort() }), { code: 'aborted', outcome: 'none' });
+  assert.deepEqual(door.said_.map(({ data }) => data), [1]);
+});
+
+it('what waits while there is no connection is sent in order, and is bounded', async () => {
+  const { door, world, client, is } = scene();
+  world.network = false;
+  const alice = client('alice');
+  const room = alice.group('room');
+  const results = Array.from({ length: 1_001 }, (_, data) => outcome(room.publish(data)));
+  await world.run(100);
+  assert.equal(results[1_000].error.code, 'queue_full');
+  world.network = true;
+  world.wake();
+  await is(alice, 'connected');
+  await world.until(() => results.every((each) => each.settled), 'all answers');
+  assert.deepEqual(door.said_.map(({ data }) => data), Array.from({ length: 1_000 }, (_, data) => data));
+});
+
+it('has no more under way than the server takes', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  let most = 0;
+  let open = 0;
+  door.refused = () => void (most = Math.max(most, ++open));
+  door.mute = () => open > 0 && void open--; // answered at once: each is counted while it is carried out
+  const results = Array.from({ length: 300 }, (_, data) => outcome(alice.group('room').publish(data)));
+  await world.until(() => results.every((each) => each.settled), 'all answers');
+  door.deaf = ({ op }) => Boolean(op.publish);
+  let sent = 0;
+  const { said } = door;
+  door.said = function (link, text) {
+    sent += text.includes('"publish"');
+    return said.call(this, link, text);
+  };
+  for (let data = 0; data < 100; data++) outcome(alice.group('room').publish(data));
+  await world.run(1_000);
+  assert.equal(sent, 64);
+});
+
+it('a request that is too long is refused here, since the server would end the connection', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  const { error } = await settled(alice.group('room').publish('é'.repeat(40_000)), world);
+  assert.deepEqual([error.code, error.outcome], ['too_large', 'none']);
+  await assert.rejects(alice.group('room').publish(1n), TypeError);
+  assert.equal(alice.state.state, 'connected');
+});
+
+it('a slow reader is told of what was let go, in its place', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const reading = new AbortController();
+  const messages = bob.group('room').messages({ buffer: 3, signal: reading.signal });
+  await world.run(100);
+  for (let data = 0; data < 10; data++) await settled(alice.group('room').publish(data), world);
+  await world.run(100);
+  const read = [];
+  for (let times = 0; times < 4; times++) read.push((await messages.next()).value);
+  assert.deepEqual(read.map((item) => item.missed ?? item.data), [7, 7, 8, 9], 'an overflow of seven, then the last three');
+  assert.deepEqual([read[0].type, read[0].why], ['gap', 'overflow']);
+  const last = messages.next();
+  reading.abort();
+  assert.deepEqual(await last, { done: true, value: undefined });
+  assert.equal(bob.state.state, 'connected');
+});
+
+it('reading ends with the client, and throws when it stops', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const ended = outcome(alice.group('room').messages().next());
+  alice.close();
+  await world.run(100);
+  assert.equal(ended.value.done, true);
+  const bob = await connected('bob');
+  const stopped = outcome(bob.group('room').messages().next());
+  await world.run(100);
+  door.bye(world.link, { code: 4201, word: 'banned', again: 'never' });
+  await world.run(100);
+  assert.equal(stopped.error.code, 'banned');
+  const left = [];
+  for await (const item of bob.group('other').messages({ signal: AbortSignal.abort() })) left.push(item);
+  assert.deepEqual(left, []);
+});
+
+it('a client that is connected as another endpoint says nothing of what the former wanted to say', async () => {
+  const { door, world, connected, is } = scene();
+  let who = 'alice';
+  const client = await connected('alice', { getToken: () => door.mint(who) });
+  world.network = false;
+  world.link.cut();
+  await is(client, 'waiting');
+  const said = outcome(client.group('room').publish('as alice', { persist: true }));
+  who = 'mallory';
+  door.revoke('alice');
+  world.network = true;
+  await is(client, 'connected', 30_000);
+  await world.run(1_000);
+  assert.equal(client.state.endpoint, 'mallory');
+  assert.deepEqual([said.error.code, said.error.outcome], ['endpoint_changed', 'none']);
+  assert.deepEqual(door.said_, []);
+});
+
+it('hears nothing of its own, not even out of the history', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const room = alice.group('room', { history: true });
+  const heard = [];
+  room.on('message', ({ data }) => heard.push(data));
+  room.on('gap', ({ kind, why }) => heard.push(`${kind} ${why}`));
+  await world.run(100);
+  door.mute = ({ op }) => Boolean(op?.publish); // carried out, and the answer is lost with the session
+  const said = outcome(room.publish('mine', { persist: true }));
+  await world.run(100);
+  door.mute = undefined;
+  door.restart();
+  await world.run(20);
+  await is(alice, 'connected');
+  await world.until(() => said.settled, 'the answer');
+  await world.run(100);
+  assert.ok(said.value.id);
+  assert.deepEqual(heard, ['live not_resumed']);
+  assert.equal(door.said_.length, 1);
+});
+
+it('extends its session in place, and tries again if that is refused', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  door.push('alice', { ev: 'expiring', in: 60 });
+  await world.run(100);
+  assert.equal(door.auths, 1);
+  door.refuses = true;
+  door.push('alice', { ev: 'expiring', in: 60 });
+  await world.run(100);
+  assert.deepEqual(alice.asked.map(({ reason }) => reason), ['connect', 'expiring', 'expiring', 'refused']);
+  assert.equal(alice.state.state, 'connected', 'the session is still good');
+  assert.equal(world.dials.length, 1);
+});
+
+it('asks anew for a token if the connection was lost while the session was ending', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  door.push('alice', { ev: 'expiring', in: 60 });
+  world.link.pass('client', () => world.link.cut());
+  await is(alice, 'waiting');
+  await is(alice, 'connected');
+  await world.run(100);
+  assert.equal(door.auths, 1);
+});
+
+it('leaves when it is closed, and its groups hear of it at once', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const left = [];
+  alice.group('room').on('leave', ({ endpoint }) => left.push(endpoint));
+  bob.group('room').on('message', () => {});
+  await world.run(100);
+  bob.close();
+  await world.run(20);
+  assert.deepEqual(left, ['bob']);
+  assert.deepEqual(bob.states.map(({ state }) => state), ['connecting', 'connected', 'closed']);
+});
+
+it('disposing of it waits for what is under way', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const said = outcome(alice.group('room').publish('last'));
+  const disposed = outcome(alice[Symbol.asyncDispose]());
+  await world.until(() => disposed.settled, 'the end', 1_000);
+  assert.ok(said.value.id);
+  assert.equal(alice.state.state, 'closed');
+  const bob = await connected('bob');
+  door.mute = () => true;
+  const never = outcome(bob.group('room').publish('never answered'));
+  const end = outcome(bob[Symbol.asyncDispose]());
+  await world.until(() => end.settled, 'the end', 3_100);
+  assert.equal(never.error.code, 'in_doubt');
+});
+
+it('knows who is there, over several pages', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const pages = { undefined: ['a', 'b', 'next'], next: ['c', 'd', undefined] };
+  door.answer = (fields) => {
+    const [one, other, next] = pages[fields.cursor];
+    return { ok: [one, other].map((endpointId) => ({ endpointId, connectionId: `of ${endpointId}` })), next };
+  };
+  const { value } = await settled(alice.group('room').members(), world);
+  assert.deepEqual(value.map(({ endpoint }) => endpoint), ['a', 'b', 'c', 'd']);
+});
+
+it('presence of an endpoint is whole again after a break', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  await settled(bob.presence('away'), world);
+  let connections;
+  const told = [];
+  alice.endpoint('bob').observe((event) => {
+    ({ connections } = event);
+    told.push(event.presence.type);
+  });
+  await world.run(100);
+  assert.deepEqual(told, ['away']);
+  bob.close();
+  await world.run(10);
+  door.restart();
+  await world.run(20);
+  await is(alice, 'connected');
+  await world.run(1_000);
+  assert.equal(told.at(-1), 'unavailable');
+  assert.deepEqual(connections, {});
+});
+
+it('a token is asked for over https, or on this machine', async (t) => {
+  t.mock.method(globalThis, 'fetch', async () => Response.json({ token: 'TOKEN' }));
+  const { signal } = new AbortController();
+  for (const address of ['https://chat.example.test/t', 'http://localhost:3000/t', 'http://127.0.0.1/t', 'http://[::1]:3000/t', 'http://app.localhost/t']) {
+    assert.equal(await tokenFrom(address)('connect', signal), 'TOKEN');
+  }
+  for (const address of ['http://chat.example.test/t', 'http://localhost.example.test/t', 'http://10.0.0.1/t', 'ftp://localhost/t', 'http://127.0.0.1.example.test/t']) {
+    await assert.rejects(tokenFrom(address)('connect', signal), { name: 'Refused', code: 'insecure' });
+  }
+});
