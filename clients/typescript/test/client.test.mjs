@@ -303,3 +303,22 @@ it('a token is asked for over https, or on this machine', async (t) => {
     await assert.rejects(tokenFrom(address)('connect', signal), { name: 'Refused', code: 'insecure' });
   }
 });
+
+it('what was not answered is sent again to the session that goes on, under its id, and done once', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const room = alice.group('room');
+  door.mute = ({ op }) => Boolean(op?.publish); // done, and the answers are lost
+  const said = [outcome(room.publish(1)), outcome(room.publish(2, { persist: true })), outcome(alice.endpoint('bob').send(3))];
+  await world.run(20);
+  world.link.halfOpen = true;
+  const unheard = outcome(room.publish(4)); // not even received
+  world.link.cut();
+  door.mute = undefined;
+  await is(alice, 'waiting');
+  await is(alice, 'connected');
+  await world.run(100);
+  assert.equal(alice.state.resumed, true);
+  for (const { value } of [...said, unheard]) assert.ok(value?.id);
+  assert.deepEqual(door.said_.map(({ data }) => data), [1, 2, 4]);
+});
