@@ -68,15 +68,12 @@ export class Respoke {
 
   constructor(options: Options) {
     const url = new URL(options.url);
-    url.protocol = url.protocol.replace(/^http/, "ws");
-    if (!/^wss?:$/.test(url.protocol)) throw new TypeError(`url: ${url.protocol} is no protocol of a server`);
-    url.pathname = `${url.pathname.replace(/\/$/, "")}/v1/socket`;
-    url.search = url.hash = "";
-    this.#address = url.href;
+    this.#address = new URL(url.pathname.replace(/\/?$/, "/v1/socket"), url).href.replace(/^http/, "ws");
+    if (!/^wss?:/.test(this.#address)) throw new TypeError(`no server can be at ${url.protocol}`);
     this.#options = options;
     this.#environment = Object.create(real, Object.getOwnPropertyDescriptors(options.environment ?? {})) as Environment;
     const { random, key } = this.#environment;
-    const href = new URL("/docs", url.href.replace(/^ws/, "http")).href;
+    const href = new URL("/docs", this.#address.replace("ws", "http")).href;
     this.#machine = new Machine({ random, key, sdk: `respoked-js/${VERSION}`, href });
   }
 

@@ -247,7 +247,7 @@ export class Interests {
   }
 
   #message(interest: Interest, event: WireEvent): void {
-    const { epoch, offset, g, m, from, connection, at, data } = event;
+    const { ev, epoch, offset, g, m, ...more } = event;
     if (epoch !== undefined && offset !== undefined) {
       const { position } = interest;
       interest.position = { epoch, offset };
@@ -261,8 +261,8 @@ export class Interests {
         interest.unseen = Math.max(0, interest.unseen - missing);
       } else if (position) this.#gap(interest, "kept", "epoch");
     }
-    if (connection && this.#own.includes(connection)) return; // said by this client: no echo, not even out of the history
-    this.#tell(`g:${interest.name}`, "message", { type: "message", group: g, id: m, from, connection, at, data, epoch, offset });
+    if (this.#own.includes(event.connection!)) return; // said by this client: no echo, not even out of the history
+    this.#tell(`g:${interest.name}`, "message", { type: ev, group: g, id: m, epoch, offset, ...more });
   }
 
   #gap({ name }: Interest, kind: string, why: string): void {

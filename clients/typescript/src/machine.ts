@@ -66,9 +66,6 @@ const GOT_EVENTS = 64;
 const GOT_MS = 5_000;
 
 type Timer = "retry" | "dial" | "token" | "probe" | "silence" | "got" | "stable" | "refresh";
-const OFF: Record<Timer, number> = {
-  retry: Infinity, dial: Infinity, token: Infinity, probe: Infinity, silence: Infinity, got: Infinity, stable: Infinity, refresh: Infinity,
-};
 
 /**
  * The client without a world: socket, clock and chance come in by calls, and what it wants done goes out as effects. It
@@ -82,7 +79,8 @@ export class Machine {
   /** dialing: the socket is not open. asking: it is, and there is no token yet. greeting: `connect` is under way. */
   #phase: "idle" | "waiting" | "dialing" | "asking" | "greeting" | "up" | "stopped" | "closed" = "idle";
   #socket = 0;
-  #at = { ...OFF };
+  /** When each timer is over, of those that run. */
+  #at: Partial<Record<Timer, number>> = {};
   #dialed = -Infinity;
   /** The server wants no try before this. */
   #notBefore = -Infinity;
@@ -163,9 +161,9 @@ export class Machine {
   /** The page is there again, or the network: whoever waits need not, and whoever thinks it is connected makes sure. */
   wake(): void {
     if (this.#phase === "up") this.#probe();
-    else if (this.#phase === "dialing" || this.#phase === "greeting") this.#at.dial = Math.min(this.#at.dial, this.now + PROBE_MS);
+    else if (this.#phase === "dialing" || this.#phase === "greeting") this.#at.dial = Math.min(this.#at.dial!, this.now + PROBE_MS);
     else if (this.#phase === "waiting") {
-      this.#at.retry = Math.min(this.#at.retry, Math.max(this.now, this.#dialed + DIAL_GAP_MS, this.#notBefore));
+      this.#at.retry = Math.min(this.#at.retry!, Math.max(this.now, this.#dialed + DIAL_GAP_MS, this.#notBefore));
       this.tick();
     }
   }
@@ -178,7 +176,7 @@ export class Machine {
   }
 
   tick(): void {
-    const over = (timer: Timer) => this.#at[timer] <= this.now && ((this.#at[timer] = Infinity), true);
+    const over = (timer: Timer) => this.#at[timer]! <= this.now && delete this.#at[timer];
     if (over("retry")) this.#dial();
     if (over("stable")) this.#failures = 0;
     if (over("dial")) this.#lost({ code: "no_answer", text: "the server did not answer in time" });
@@ -215,7 +213,7 @@ export class Machine {
   #hangUp(code = COMING_BACK): void {
     if (this.#live()) this.#do({ do: "hangUp", socket: this.#socket, code });
     const { token } = this.#at;
-    this.#at = { ...OFF, token };
+    this.#at = token ? { token } : {};
     this.#refusal = undefined;
     this.requests.lost();
     this.interests.lost();
@@ -247,7 +245,7 @@ export class Machine {
   #end(phase: "stopped" | "closed", reason: Reason): void {
     this.#hangUp(LEAVING);
     if (this.#asking) this.#do({ do: "unask", ask: this.#ask });
-    this.#at.token = Infinity;
+    delete this.#at.token;
     this.#asking = false;
     this.#phase = phase;
     this.#reason = reason;
@@ -259,7 +257,7 @@ export class Machine {
   opened(socket: number): void {
     if (socket !== this.#socket || this.#phase !== "dialing") return;
     this.#phase = "asking";
-    this.#at.dial = Infinity; // the server itself ends a socket that says nothing
+    delete this.#at.dial; // the server itself ends a socket that says nothing
     if (this.#session?.resume || this.#session?.appToken || this.#spare()) this.#greet();
     else this.#askToken(this.#tokenReason);
   }
@@ -274,7 +272,7 @@ export class Machine {
 
   said(socket: number, text: string): void {
     if (socket !== this.#socket || !this.#live()) return;
-    this.#at.probe = Infinity;
+    delete this.#at.probe;
     if (this.#phase === "up") this.#at.silence = this.now + (this.#session!.ping + 5) * 1000;
     for (const line of text.split("\n")) {
       try {
@@ -335,7 +333,7 @@ export class Machine {
   tokenCame(ask: number, text: string): void {
     if (ask !== this.#ask || !this.#asking) return;
     this.#asking = false;
-    this.#at.token = Infinity;
+    delete this.#at.token;
     this.#token = { text, at: this.now, once: this.#settings.key() };
     if (this.#phase === "asking") this.#greet();
     else if (this.#phase === "up") this.#authorize();
@@ -345,7 +343,7 @@ export class Machine {
   tokenFailed(ask: number, error: unknown): void {
     if (ask !== this.#ask || !this.#asking) return;
     this.#asking = false;
-    this.#at.token = Infinity;
+    delete this.#at.token;
     const text = error instanceof Error ? error.message : "getToken failed";
     if (this.#phase === "up") {
       // The session lives until the server says otherwise, and then the token is asked for again.
@@ -376,7 +374,7 @@ export class Machine {
     if (!this.#session) this.#expiring = false; // it was opened by a new token
     const same = first || this.#endpoint === endpoint;
     this.#phase = "up";
-    this.#at.dial = Infinity;
+    delete this.#at.dial;
     this.#at.silence = this.now + (ping + 5) * 1000;
     this.#at.stable = this.now + STABLE_MS;
     this.#session = { endpoint, ping, appToken, resume };
@@ -417,18 +415,19 @@ export class Machine {
     this.#got++; // before it is told: what is told was counted, whatever a listener does
     if (!this.#session?.resume) this.#gotTold = this.#got; // nobody asks for it
     else if (this.#got - this.#gotTold >= GOT_EVENTS) this.#tellGot();
-    else if (this.#at.got === Infinity) this.#at.got = this.now + GOT_MS;
+    else if (!this.#at.got) this.#at.got = this.now + GOT_MS;
     if (event.ev === "expiring") {
       this.#expiring = true;
       return this.#askToken("expiring");
     }
     if (this.interests.event(event)) return;
-    const { ev, m, from, to, connection, at, data, kind = "live", why = "unknown" } = event;
-    const tell = (name: string, more: object) => this.#do({ do: "tell", to: "", name, event: { type: name, ...more } });
-    if (ev === "message") tell("message", { id: m, from, to, connection, at, data });
-    else if (ev === "signal") tell("signal", { from, to, connection, at, data, fromType: event.fromType, toType: event.toType });
+    const { ev, m, ...more } = event;
+    const tell = (more: object) => this.#do({ do: "tell", to: "", name: ev, event: { type: ev, ...more } });
+    if (ev === "message") tell({ id: m, ...more });
+    else if (ev === "signal") tell(more);
     else if (ev === "gap") {
-      tell("gap", { kind, why });
+      const { kind = "live", why = "unknown" } = event;
+      tell({ kind, why });
       this.interests.gaps(why);
     }
   }
@@ -437,18 +436,18 @@ export class Machine {
   #gotNow(): string {
     if (this.#got === this.#gotTold) return "";
     this.#gotTold = this.#got;
-    this.#at.got = Infinity;
+    delete this.#at.got;
     return `"got":${this.#got},`;
   }
 
   #tellGot(): void {
     this.#gotTold = this.#got;
-    this.#at.got = Infinity;
+    delete this.#at.got;
     this.#send(`{"got":${this.#got}}`);
   }
 
   #probe(): void {
-    if (this.#at.probe !== Infinity) return;
+    if (this.#at.probe) return;
     this.#at.probe = this.now + PROBE_MS;
     this.#send(`{"id":${this.requests.id()},"op":{"ping":{}}}`);
   }

@@ -28,8 +28,8 @@ const FRAME_MAX = 65_000;
 
 export function refusal(error: WireError, href: string): RespokeError {
   const { code, retry, after, requestId, fields, reason } = error;
-  const more = fields ? `: ${Object.entries(fields).map(([name, texts]) => `${name}: ${texts.join(" ")}`).join("; ")}` : reason ? `: ${reason}` : "";
-  return new RespokeError(code, error.text + more, {
+  const more = reason ?? (fields && JSON.stringify(fields));
+  return new RespokeError(code, more ? `${error.text}: ${more}` : error.text, {
     outcome: retry === "unknown" ? "unknown" : "none",
     retry: retry === "later",
     after: after && after * 1000,
