@@ -43,12 +43,14 @@ export const real: Environment = {
   onWake(woke) {
     if (typeof document === "undefined") return () => {};
     const shown = () => document.visibilityState === "visible" && woke();
+    // Not when it is loaded, only when it was put away and brought back.
+    const back = ({ persisted }: PageTransitionEvent) => persisted && woke();
     document.addEventListener("visibilitychange", shown);
-    addEventListener("pageshow", woke);
+    addEventListener("pageshow", back);
     addEventListener("online", woke);
     return () => {
       document.removeEventListener("visibilitychange", shown);
-      removeEventListener("pageshow", woke);
+      removeEventListener("pageshow", back);
       removeEventListener("online", woke);
     };
   },

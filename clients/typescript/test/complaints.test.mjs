@@ -367,6 +367,25 @@ it('K10: a page that changes its listeners does not leave the group', async () =
   assert.deepEqual(left, ['leave']);
 });
 
+it('K10: what still comes of a former membership is not told to the next one', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const room = bob.group('room', { history: true });
+  const off = room.on('message', () => {});
+  await world.run(100);
+  off();
+  await world.run(51); // it is leaving, and the door does not know yet
+  const heard = [];
+  room.on('message', ({ data }) => heard.push(data));
+  door.push('bob', { ev: 'message', g: 'room', m: 'm', from: 'alice', at: 0, data: 'of the former' });
+  await world.run(100);
+  assert.deepEqual(heard, []);
+  await outcomeOf(alice.group('room').publish('now'), world);
+  await world.run(20);
+  assert.deepEqual(heard, ['now']);
+});
+
 it('K10: what is replayed and came before is told once', async () => {
   const { door, world, connected } = scene();
   const alice = await connected('alice');

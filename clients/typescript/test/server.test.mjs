@@ -89,6 +89,7 @@ it('tells the page nothing of what is between the backend and the server', async
     () => Response.json({ code: 'unauthenticated', error: `bad App-Secret` }, { status: 401 }),
     () => new Response('<html>', { status: 502 }),
     () => new Response('no json', { status: 200 }),
+    () => Response.json({}),
     () => Promise.reject(new Error(`connect ECONNREFUSED ${SECRET}`)),
   ]) {
     const refused = await backend({ answer }).handler(asked());

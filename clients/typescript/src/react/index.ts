@@ -1,6 +1,8 @@
+"use client";
+
 // `respoked/react`: hooks for React 18 and 19. Nothing connects while a page is rendered on a server.
 
-import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useState, useSyncExternalStore } from "react";
+import { createContext, createElement, useCallback, useContext, useEffect, useMemo, useSyncExternalStore } from "react";
 import type { ReactElement, ReactNode } from "react";
 
 import type { ConnectionState, Group, GroupGap, GroupMessage, GroupState, Presence, PublishOptions, Respoke } from "../index.js";
@@ -115,9 +117,4 @@ export function usePresence(endpoint: string): Record<string, Presence> {
     () => new Store(NOBODY, (set) => client.endpoint(endpoint).observe(({ connections }) => set(() => connections))),
     [client, endpoint],
   );
-}
-
-/** A client that is made once for this component: for pages that have no place outside of components. */
-export function useClient(make: () => Respoke): Respoke {
-  return useState(make)[0];
 }

@@ -56,7 +56,11 @@ export function tokenHandler(options: TokenHandlerOptions): (request: Request) =
         redirect: "error",
         signal: AbortSignal.timeout(MINT_MS),
       });
-      if (answer.ok) return say(200, { token: ((await answer.json()) as { tokenId: string }).tokenId });
+      if (answer.ok) {
+        const { tokenId } = (await answer.json()) as { tokenId?: unknown };
+        if (typeof tokenId !== "string") throw new TypeError("there is no tokenId");
+        return say(200, { token: tokenId });
+      }
     } catch {
       return refuse(503, "unavailable", "respoked cannot be reached", { "Retry-After": "1" });
     }

@@ -30,5 +30,3 @@ export declare function useMessages<Data = unknown>(group: Group<Data>, { max }?
 }): readonly (GroupMessage<Data> | GroupGap)[];
 /** What each connection of an endpoint says of itself; empty if it has none. */
 export declare function usePresence(endpoint: string): Record<string, Presence>;
-/** A client that is made once for this component: for pages that have no place outside of components. */
-export declare function useClient(make: () => Respoke): Respoke;
