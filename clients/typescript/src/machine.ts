@@ -2,6 +2,7 @@ import { Refused, RespokeError } from "./errors.js";
 import { Interests } from "./interests.js";
 import { Requests } from "./requests.js";
 import type { Again, Answer } from "./requests.js";
+import { numberOr } from "./wire.js";
 import type { Op, Welcome, WireBye, WireError, WireEvent, WireObject } from "./wire.js";
 
 /** Why the client is not connected, or no longer. */
@@ -302,7 +303,7 @@ export class Machine {
       ? { code: refusal.code, text: refusal.text, href: refusal.href ?? href }
       : { code: word, text: text ?? `the server ended the connection: ${word} (${code})`, href };
     const [least, most] = after ?? [0, 0];
-    const wait = Math.max((least + (most - least) * this.#settings.random()) * 1000, (refusal?.after ?? 0) * 1000);
+    const wait = Math.max(numberOr(least + (most - least) * this.#settings.random(), 0), numberOr(refusal?.after, 0)) * 1000;
     if (again === "never") return this.#stop(reason);
     if (again === "token") {
       this.#tokenReason = word === "revoked" ? "revoked" : "expired";
@@ -368,7 +369,8 @@ export class Machine {
   }
 
   #welcomed(welcome: Welcome): void {
-    const { appToken = this.#session?.appToken, resume, endpoint, connection, ping = 25, window = 64 } = welcome;
+    const { appToken = this.#session?.appToken, resume, endpoint, connection, window } = welcome;
+    const ping = numberOr(welcome.ping, 25);
     const resumed = welcome.resumed === true;
     const first = this.#endpoint === undefined;
     if (!this.#session) this.#expiring = false; // it was opened by a new token
@@ -385,7 +387,7 @@ export class Machine {
     this.#tokenReason = "expired";
     if (!resumed) this.#got = 0;
     this.#gotTold = this.#got;
-    this.requests.window = window;
+    this.requests.window = numberOr(window, 64) || 1;
     this.#tell({ state: "connected", resumed, endpoint, connection });
     this.requests.welcomed(resumed, same);
     this.interests.welcomed(welcome, resumed, first);
@@ -404,7 +406,7 @@ export class Machine {
     if (!error) {
       this.#strikes = 0;
       this.#expiring = false;
-    } else if (error.retry === "later") this.#at.refresh = this.now + Math.max(GOT_MS, (error.after ?? 0) * 1000);
+    } else if (error.retry === "later") this.#at.refresh = this.now + Math.max(GOT_MS, numberOr(error.after, 0) * 1000);
     else if (++this.#strikes < 2) this.#askToken("refused");
     else this.#strikes = 0; // the session goes on until the server ends it
   }

@@ -1,4 +1,5 @@
 import { RespokeError } from "./errors.js";
+import { numberOr } from "./wire.js";
 import type { WireError, WireObject } from "./wire.js";
 
 /**
@@ -32,7 +33,7 @@ export function refusal(error: WireError, href: string): RespokeError {
   return new RespokeError(code, more ? `${error.text}: ${more}` : error.text, {
     outcome: retry === "unknown" ? "unknown" : "none",
     retry: retry === "later",
-    after: after && after * 1000,
+    after: numberOr((after as number) * 1000, undefined),
     requestId,
     href: error.href ?? href,
   });

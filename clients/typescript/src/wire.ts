@@ -85,5 +85,10 @@ export interface WireObject {
   bye?: WireBye;
 }
 
+/** A number that the server said, if it is one to reckon with. */
+export function numberOr<Otherwise>(said: unknown, otherwise: Otherwise): number | Otherwise {
+  return Number.isFinite(said) && (said as number) >= 0 ? (said as number) : otherwise;
+}
+
 /** A request's name and fields. */
 export type Op = { [name: string]: object };

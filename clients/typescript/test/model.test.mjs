@@ -161,3 +161,40 @@ it('a client dials at most once in 250 ms, whatever goes wrong and whatever is a
     assert.ok(world.dials.length > 10, `seed ${seed}: only ${world.dials.length}`);
   }
 });
+
+it('whatever the server says, the client goes on', async (t) => {
+  t.mock.method(console, 'error', () => {});
+  const shapes = [
+    null, 0, 1, -1, 7.5, '', 'room', [], [null], {}, { g: 'room' }, true, [{ g: 'room', epoch: 'e', offset: 3 }], [{ endpointId: 'bob' }], [0, 1], { code: 'forbidden' },
+    { code: 4100, word: 'refused', again: 'token' }, { code: 4008, again: 'resume', after: ['x', null] },
+  ];
+  const names = ['id', 'ok', 'error', 'ev', 'g', 'm', 'from', 'data', 'bye', 'connection', 'endpoint', 'groups', 'observe', 'resumed', 'resume', 'ping', 'window', 'epoch', 'offset', 'kind', 'next', 'in', 'appToken', 'connectionStates'];
+  const events = ['message', 'join', 'leave', 'presence', 'gap', 'signal', 'expiring', 'new'];
+  let connections = 0;
+  for (let seed = 1; seed <= 60; seed++) {
+    const { world, door, client } = scene(seed);
+    const random = chance(seed + 3_000_000);
+    const pick = (list) => list[Math.floor(random() * list.length)];
+    const object = (depth) => Object.fromEntries(Array.from({ length: Math.floor(random() * 5) }, () => [pick(names), depth && random() < 0.3 ? object(depth - 1) : pick(shapes)]));
+    const alice = client('alice');
+    alice.on('error', () => {});
+    alice.group('room', { history: true }).on('message', () => {});
+    alice.endpoint('bob').observe(() => {});
+    for (let step = 0; step < 60; step++) {
+      const said = object(2);
+      if (random() < 0.4) said.ev = pick(events);
+      if (random() < 0.4) said.id = Math.floor(random() * 12);
+      if (world.link?.socket.readyState === 1) world.link.say(random() < 0.05 ? pick(['', 'null', '[]', '{"ev":', '\u0000', '7']) : said);
+      if (random() < 0.1) void alice.group('room').publish(step, { persist: random() < 0.5 }).catch(() => {});
+      await world.run(Math.floor(random() * 2_000));
+      if (['stopped', 'closed'].includes(alice.state.state)) void alice.connect().catch(() => {});
+    }
+    assert.ok(leastGap(world.dials) >= 250, `seed ${seed}`);
+    connections += door.connects.length;
+    void alice.connect().catch(() => {});
+    await world.until(() => alice.state.state === 'connected', `seed ${seed}: the client, which is ${JSON.stringify(alice.state)},`, 60_000);
+    const said = outcome(alice.group('other').publish('well', { key: 'well' }));
+    await world.until(() => said.settled, `seed ${seed}: an answer`, 60_000);
+  }
+  assert.ok(connections > 200, `${connections}`);
+});

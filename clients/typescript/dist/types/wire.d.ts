@@ -76,6 +76,8 @@ export interface WireObject {
     ev?: string;
     bye?: WireBye;
 }
+/** A number that the server said, if it is one to reckon with. */
+export declare function numberOr<Otherwise>(said: unknown, otherwise: Otherwise): number | Otherwise;
 /** A request's name and fields. */
 export type Op = {
     [name: string]: object;

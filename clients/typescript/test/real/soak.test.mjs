@@ -21,11 +21,13 @@ const CLIENTS = 12;
 const SETTLE_MS = 60_000;
 
 let world, proxy;
+const users = [];
 before(async () => {
   world = await startWithApp();
   proxy = await startProxy(world.server);
 });
 after(async () => {
+  users.forEach(({ client }) => client.close());
   proxy?.stop();
   await world?.server.stop();
 });
@@ -78,7 +80,7 @@ function enter(name, random) {
 
 it(`nothing is lost in silence, nothing comes twice, and the order is kept (seed ${SEED})`, { timeout: (SECONDS + 180) * 1000 }, async () => {
   const random = chance(SEED);
-  const users = Array.from({ length: CLIENTS }, (_, index) => enter(`user-${index}`, random));
+  users.push(...Array.from({ length: CLIENTS }, (_, index) => enter(`user-${index}`, random)));
   await within(Promise.all(users.map(({ room }) => room.join())), 'everybody to join', SETTLE_MS);
 
   const faults = [proxy.cut, proxy.cut, proxy.cut, proxy.silence, proxy.slow];
@@ -103,9 +105,7 @@ it(`nothing is lost in silence, nothing comes twice, and the order is kept (seed
   const heardLast = (user) => users.every((other) => other === user || user.heard.some(({ from, n }) => from === other.name && n === other.said.length - 1));
   for (const deadline = performance.now() + SETTLE_MS; !users.every(heardLast); await pause(50)) assert.ok(performance.now() < deadline, 'the last of all to be heard');
 
-  const kept = await readAll(users[0].room);
-  judge(users, kept);
-  users.forEach(({ client }) => client.close());
+  judge(await readAll(users[0].room));
 });
 
 async function readAll(room) {
@@ -118,7 +118,7 @@ async function readAll(room) {
   }
 }
 
-function judge(users, kept) {
+function judge(kept) {
   let heard = 0;
   let gaps = 0;
   let doubts = 0;
