@@ -32,6 +32,11 @@ const ASK_MS = 30_000;
 const PRESENCES_MAX = 1000;
 const OWN_MAX = 32;
 
+interface Clock {
+  readonly now: number;
+  random(): number;
+}
+
 type Tell = (to: string, name: string, event: object) => void;
 
 /** What the client is there for: it is wanted by the user, and this brings the server to it. */
@@ -43,10 +48,10 @@ export class Interests {
   #presence: Presence | undefined;
   readonly #requests: Requests;
   readonly #tell: Tell;
-  readonly #clock: { readonly now: number };
+  readonly #clock: Clock;
   readonly #href: string;
 
-  constructor(requests: Requests, tell: Tell, clock: { readonly now: number }, href: string) {
+  constructor(requests: Requests, tell: Tell, clock: Clock, href: string) {
     this.#requests = requests;
     this.#tell = tell;
     this.#clock = clock;
@@ -174,7 +179,7 @@ export class Interests {
   #refused(interest: Interest, error: RespokeError): void {
     if (error.retry || error.outcome === "unknown") {
       interest.phase = "out";
-      interest.at = this.#clock.now + Math.max(error.after ?? 0, Math.min(30_000, 1000 * 2 ** interest.tries++));
+      interest.at = this.#clock.now + (error.after ?? 0) + this.#clock.random() * Math.min(30_000, 1000 * 2 ** interest.tries++);
       return;
     }
     const news = interest.phase !== "refused" || interest.error?.code !== error.code;

@@ -112,6 +112,10 @@ export class Machine {
     this.interests = new Interests(this.requests, (to, name, event) => this.#do({ do: "tell", to, name, event }), this, settings.href);
   }
 
+  random(): number {
+    return this.#settings.random();
+  }
+
   get phase(): string {
     return this.#phase;
   }
@@ -225,7 +229,7 @@ export class Machine {
     if (!this.#live()) return;
     this.#hangUp();
     this.#reason = reason;
-    const wait = this.#settings.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures++);
+    const wait = this.random() * Math.min(BACKOFF_MAX_MS, BACKOFF_FIRST_MS * 2 ** this.#failures++);
     this.#notBefore = this.now + after;
     const at = Math.max(this.now + wait, this.#dialed + DIAL_GAP_MS, this.#notBefore);
     this.#phase = "waiting";
@@ -303,7 +307,7 @@ export class Machine {
       ? { code: refusal.code, text: refusal.text, href: refusal.href ?? href }
       : { code: word, text: text ?? `the server ended the connection: ${word} (${code})`, href };
     const [least, most] = after ?? [0, 0];
-    const wait = Math.max(numberOr(least + (most - least) * this.#settings.random(), 0), numberOr(refusal?.after, 0)) * 1000;
+    const wait = Math.max(numberOr(least + (most - least) * this.random(), 0), numberOr(refusal?.after, 0)) * 1000;
     if (again === "never") return this.#stop(reason);
     if (again === "token") {
       this.#tokenReason = word === "revoked" ? "revoked" : "expired";

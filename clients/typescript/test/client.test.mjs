@@ -37,6 +37,22 @@ it('joins more groups than a connect may name', async () => {
   assert.equal(door.connects[0].state.groups.length, 200);
 });
 
+it('asks again for what was refused for now, when the server says and not all at once', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const asked = [];
+  door.refused = (name) => {
+    if (name !== 'join' || asked.push(world.now) > 30) return undefined;
+    return { code: 'rate_limited', text: 'Too Many Requests', retry: 'later', after: 2 };
+  };
+  const started = world.now;
+  let joined = 0;
+  for (let group = 0; group < 10; group++) alice.group(`g${group}`).on('state', ({ state }) => state === 'joined' && joined++);
+  await world.until(() => joined === 10, 'all groups', 30_000);
+  assert.ok(asked.slice(10).every((at) => at - started >= 2_000), 'none before it may');
+  assert.ok(new Set(asked.slice(10).map(Math.round)).size > 10, 'not all at once');
+});
+
 it('keeps the token out of the address, and asks for the protocol', async () => {
   const { world, connected } = scene();
   await connected('alice', { url: 'https://chat.example.test/respoke/?token=x#y' });

@@ -1,12 +1,14 @@
 import type { Requests } from "./requests.js";
 import type { Position, Presence, Welcome, WireEvent } from "./wire.js";
+interface Clock {
+    readonly now: number;
+    random(): number;
+}
 type Tell = (to: string, name: string, event: object) => void;
 /** What the client is there for: it is wanted by the user, and this brings the server to it. */
 export declare class Interests {
     #private;
-    constructor(requests: Requests, tell: Tell, clock: {
-        readonly now: number;
-    }, href: string);
+    constructor(requests: Requests, tell: Tell, clock: Clock, href: string);
     want(kind: "g" | "e", name: string, history: boolean): void;
     unwant(kind: "g" | "e", name: string): void;
     standing(kind: "g" | "e", name: string): string | undefined;

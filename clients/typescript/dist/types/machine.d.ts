@@ -69,6 +69,7 @@ export declare class Machine {
     readonly requests: Requests;
     readonly interests: Interests;
     constructor(settings: Settings);
+    random(): number;
     get phase(): string;
     connect(): void;
     request(op: Op, again: Again, timeout: number, to: (answer: Answer) => void): number;
