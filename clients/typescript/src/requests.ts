@@ -17,6 +17,9 @@ interface Request {
   /** The frame behind its id. */
   rest: string;
   again: Again;
+  /** On the present connection, which did not answer it. */
+  flying: boolean;
+  /** On any connection. */
   sent: boolean;
   until: number;
   done: ((answer: Answer) => void) | undefined;
@@ -41,9 +44,7 @@ export function refusal(error: WireError, href: string): RespokeError {
 
 /** Requests in the order in which they were made: those that were sent wait for their answers, the others for a place. */
 export class Requests {
-  /** Sent and not answered. */
-  #flying: Request[] = [];
-  #queue: Request[] = [];
+  #all: Request[] = [];
   #ids = 0;
   #open = false;
   window = 64;
@@ -62,34 +63,34 @@ export class Requests {
   /** Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. */
   add(rest: string, again: Again, until: number, done: (answer: Answer) => void): number {
     const id = this.id();
-    const bytes = rest.length > FRAME_MAX / 3 ? new TextEncoder().encode(rest).length : 0;
-    if (bytes > FRAME_MAX) {
-      done({ error: new RespokeError("too_large", `a request has at most ${FRAME_MAX} bytes, and this has ${bytes}`) });
-    } else if (this.#queue.length >= QUEUE_MAX) {
-      done({ error: new RespokeError("queue_full", `${QUEUE_MAX} requests wait already`, { retry: true }) });
+    const refuse = (code: string, text: string) => done({ error: new RespokeError(code, text) });
+    if (rest.length > FRAME_MAX / 3 && new TextEncoder().encode(rest).length > FRAME_MAX) {
+      refuse("too_large", `a request has at most ${FRAME_MAX} bytes`);
+    } else if (this.#all.filter(({ flying }) => !flying).length >= QUEUE_MAX) {
+      refuse("queue_full", `${QUEUE_MAX} requests wait already`);
     } else {
-      this.#queue.push({ id, rest, again, until, done, sent: false });
+      this.#all.push({ id, rest, again, until, done, sent: false, flying: false });
       this.#pump();
     }
     return id;
   }
 
+  /** Sends what there is a place for. */
   #pump(): void {
-    while (this.#open && this.#queue.length && this.#flying.length < this.window) this.#fly(this.#queue.shift()!);
+    let places = this.#open ? this.window : 0;
+    for (const request of this.#all) {
+      if (!places--) break;
+      if (request.flying) continue;
+      request.flying = request.sent = true;
+      this.#send(request.id, request.rest);
+    }
   }
 
-  #fly(request: Request): void {
-    request.sent = true;
-    this.#flying.push(request);
-    this.#send(request.id, request.rest);
-  }
-
-  answered(object: WireObject): void {
-    const at = this.#flying.findIndex((request) => request.id === object.id);
-    if (at < 0) return; // a probe, or one that was given up and whose session is another by now
-    const [request] = this.#flying.splice(at, 1);
-    const { error, ok, next } = object;
-    request!.done?.(error ? { error: refusal(error, this.#href) } : { ok, next });
+  answered({ id, error, ok, next }: WireObject): void {
+    const request = this.#all.find((each) => each.id === id && each.flying);
+    if (!request) return; // a probe, or one whose session is another by now
+    this.#all.splice(this.#all.indexOf(request), 1);
+    request.done?.(error ? { error: refusal(error, this.#href) } : { ok, next });
     this.#pump();
   }
 
@@ -100,53 +101,52 @@ export class Requests {
 
   /** The session is there: what was sent and not answered goes first, under its old id, as far as it may be sent again. */
   welcomed(resumed: boolean, sameEndpoint: boolean): void {
-    const unanswered = this.#flying;
-    this.#flying = [];
     if (!sameEndpoint) this.fail("endpoint_changed", "the client is connected as another endpoint now");
+    this.#all = this.#all.filter((request) => {
+      const { again, done, flying } = request;
+      request.flying = false;
+      if (!flying || (done && resumed)) return true;
+      if (again === "inner") return false;
+      if (again === "session") this.#end(request, "in_doubt", "the connection was lost before the answer came");
+      return request.done;
+    });
     this.#open = true;
-    for (const request of unanswered) {
-      const { again, done } = request;
-      if (!done || (!resumed && again === "inner")) continue;
-      if (resumed || (sameEndpoint && again !== "session")) this.#fly(request);
-      else this.#end(request, "in_doubt", "the connection was lost before the answer came");
-    }
     this.#pump();
   }
 
   /** Ends one for the user. Its answer may still come, and then nobody hears it. */
   give(id: number, code: string, text: string): void {
-    const queued = this.#queue.findIndex((request) => request.id === id);
-    const request = queued < 0 ? this.#flying.find((flying) => flying.id === id) : this.#queue.splice(queued, 1)[0];
-    if (request) this.#end(request, code, text);
+    const request = this.#all.find((each) => each.id === id);
+    if (!request) return;
+    if (!request.flying) this.#all.splice(this.#all.indexOf(request), 1);
+    this.#end(request, code, text);
   }
 
   /** Ends all, since nothing will be sent any more. */
   fail(code: string, text: string): void {
-    const all = [...this.#flying.splice(0), ...this.#queue.splice(0)];
-    for (const request of all) if (request.again !== "inner") this.#end(request, code, text);
+    for (const request of this.#all.splice(0)) if (request.again !== "inner") this.#end(request, code, text);
   }
 
   /** What was sent and may have been done is in doubt, whatever ended the wait for it. */
   #end(request: Request, code: string, text: string): void {
     const { sent, again, done } = request;
+    if (!done) return;
     request.done = undefined;
-    if (!sent || again === "read") done?.({ error: new RespokeError(code, text, { href: this.#href }) });
-    else done?.({ error: new RespokeError("in_doubt", `${text}; it may have been done`, { outcome: "unknown", href: this.#href }) });
+    if (!sent || again === "read") done({ error: new RespokeError(code, text, { href: this.#href }) });
+    else done({ error: new RespokeError("in_doubt", `${text}; it may have been done`, { outcome: "unknown", href: this.#href }) });
   }
 
   tick(now: number): void {
-    for (const { id, until, done } of [...this.#flying, ...this.#queue]) {
-      if (done && until <= now) this.give(id, "timed_out", "no answer in time");
-    }
+    for (const { id, until, done } of [...this.#all]) if (done && until <= now) this.give(id, "timed_out", "no answer in time");
   }
 
   /** When the next one is over. */
   due(): number {
-    return [...this.#flying, ...this.#queue].reduce((due, { until, done }) => (done ? Math.min(due, until) : due), Infinity);
+    return Math.min(Infinity, ...this.#all.map(({ done, until }) => (done ? until : Infinity)));
   }
 
   /** How many the user waits for. */
   get waiting(): number {
-    return [...this.#flying, ...this.#queue].filter(({ done, again }) => done && again !== "inner").length;
+    return this.#all.filter(({ done, again }) => done && again !== "inner").length;
   }
 }

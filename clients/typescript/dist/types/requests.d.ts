@@ -22,7 +22,7 @@ export declare class Requests {
     id(): number;
     /** Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. */
     add(rest: string, again: Again, until: number, done: (answer: Answer) => void): number;
-    answered(object: WireObject): void;
+    answered({ id, error, ok, next }: WireObject): void;
     /** Nothing can be sent until the next welcome. */
     lost(): void;
     /** The session is there: what was sent and not answered goes first, under its old id, as far as it may be sent again. */
