@@ -54,6 +54,18 @@ it('K2: a page that is shown again finds out within three seconds that its conne
   await world.until(() => world.links.length === 2 && alice.state.state === 'connected', 'a new connection', 1_500);
 });
 
+it('K2: a connection that is given up is come back to, and not left', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  door.deaf = ({ op }) => op.ping !== undefined; // what the client says arrives, and so does its close
+  world.wake();
+  await is(alice, 'waiting', 4_000);
+  assert.equal(alice.state.reason.code, 'silent');
+  door.deaf = undefined;
+  await is(alice, 'connected');
+  assert.equal(alice.state.resumed, true);
+});
+
 it('K2: a page that is shown again keeps a connection that answers', async () => {
   const { world, connected } = scene();
   const alice = await connected('alice');
