@@ -21,6 +21,7 @@ use respoke_core::ops::Relays;
 use respoke_core::{admin, password};
 use respoke_hub::HubSettings;
 use respoke_hub::outbox::OutboxLimits;
+use respoke_store::{Dsn, DsnError};
 
 use crate::log_filter::is_filter;
 use crate::transport::UnreadLimits;
@@ -45,6 +46,14 @@ pub(crate) type Flags = [(&'static str, OsString)];
 
 /// The longest name of a node, in bytes: the longest that a machine has.
 const NODE_NAME_LEN_MAX: usize = 64;
+
+/// An address with a password out of a file, unless it has one itself: the file that it names, or else this one.
+fn with_password(address: Dsn, passwords: Option<&Path>) -> Result<Dsn, DsnError> {
+    match address.password_file().or(passwords).map(Path::to_owned) {
+        Some(file) => address.with_password_of(&file),
+        None => Ok(address),
+    }
+}
 
 impl Config {
     /// Reads the settings, from `file` or the one that the environment names.
@@ -141,14 +150,13 @@ impl Config {
             let address = DatabaseUrl::parse(text.expose().trim());
             self.database = Some(address.map_err(|error| unusable(&format!("{}: {error}", path.display())))?);
         }
-        let Some(DatabaseUrl(address)) = self.database.take() else { return Ok(()) };
-        let passwords = address.password_file().map(Path::to_owned).or_else(|| passwords.map(Path::to_owned));
-        let address = match passwords {
-            Some(file) => address.with_password_of(&file),
-            None => Ok(address),
-        };
-        let address = address.map_err(|error| SettingsError::new(format!("the password of the database: {error}")))?;
-        self.database = Some(DatabaseUrl(address));
+        for (setting, given) in [("database", &mut self.database), ("database_direct", &mut self.database_direct)] {
+            if let Some(DatabaseUrl(address)) = given.take() {
+                let found = with_password(address, passwords);
+                let found = found.map_err(|error| SettingsError::new(format!("the password of {setting}: {error}")));
+                *given = Some(DatabaseUrl(found?));
+            }
+        }
         Ok(())
     }
 

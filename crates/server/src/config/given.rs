@@ -297,10 +297,11 @@ impl Given {
         let word = self.word()?;
         let address = DatabaseUrl::parse(word);
         if matches!(self.carrier, Carrier::Flag) && address.is_ok_and(|address| address.0.has_password()) {
-            return Err(SettingsError::new(
-                "holds a password, which others can read on a command line: put the address into RESPOKED_DATABASE or into a \
-                 file that database_file names, or the password into ~/.pgpass or a file that PGPASSFILE names",
-            ));
+            let variable = environment::variable(self.setting.name);
+            return Err(SettingsError::new(format!(
+                "holds a password, which others can read on a command line: put the address into {variable} or a config file, or \
+                 the password into ~/.pgpass or a file that PGPASSFILE names",
+            )));
         }
         Ok(word)
     }

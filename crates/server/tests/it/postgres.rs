@@ -124,6 +124,7 @@ fn a_password_is_found_in_a_file_of_passwords() {
     let check = |(variable, value): (&str, &Path)| {
         let mut command = respoked();
         command.args(["config", "check", "--database", "postgres://jo@127.0.0.1/d"]).env_remove("PGPASSFILE");
+        command.args(["--database-direct", "postgres://jo@127.0.0.1:7/d"]);
         run(command.env(variable, value))
     };
     let mode = |mode: u32| {
@@ -136,6 +137,7 @@ fn a_password_is_found_in_a_file_of_passwords() {
     mode(0o600);
     let said = check(("PGPASSFILE", &file));
     assert!(said.out.contains("# database is set"), "{} {}", said.out, said.err);
+    assert!(said.out.contains("# database_direct is set"), "{} {}", said.out, said.err);
     fs::rename(&file, folder.path().join(".pgpass")).unwrap();
     let said = check(("HOME", folder.path()));
     assert!(said.out.contains("# database is set"), "{} {}", said.out, said.err);

@@ -234,3 +234,16 @@ async fn a_database_that_starts_is_waited_for() {
     let said = refused(options).await;
     assert!(said.contains("SQLSTATE 3D000") && said.contains("\"absent\""), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_gives_no_password_hears_where_to_put_it() {
+    if !there_is_a_server() {
+        return;
+    }
+    let Some(mut server) = Server::make("scram-sha-256") else { return };
+    server.start(&[]);
+    let mut config = Config::new();
+    config.host("127.0.0.1").port(server.port()).user("respoked").dbname("postgres");
+    let said = refused(PostgresOptions::of(config)).await;
+    assert!(said.contains("asks for a password") && said.contains("PGPASSFILE"), "{said}");
+}

@@ -120,6 +120,7 @@ pub(super) fn told(failure: Failure) -> StoreError {
     let Some(said) = said(&failure) else {
         return match failure {
             failure if is_of_a_reader(&failure) => Unready::ReadOnly.into(),
+            failure if lacks_a_password(&failure) => Unready::NoPassword.into(),
             Failure::Lost(why) => Unready::Unreachable(why).into(),
             other => other.nothing_written(),
         };
@@ -140,6 +141,11 @@ pub(super) fn told(failure: Failure) -> StoreError {
 fn is_of_a_reader(failure: &Failure) -> bool {
     let mut errors = causes(failure).filter_map(|cause| cause.downcast_ref::<std::io::Error>());
     errors.any(|error| error.kind() == std::io::ErrorKind::PermissionDenied && error.raw_os_error().is_none())
+}
+
+/// The library says that in words alone.
+fn lacks_a_password(failure: &Failure) -> bool {
+    causes(failure).any(|cause| cause.to_string() == "password missing")
 }
 
 fn said(failure: &Failure) -> Option<&DbError> {

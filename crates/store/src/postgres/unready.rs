@@ -11,6 +11,11 @@ pub(super) enum Unready {
     #[error("it cannot be reached")]
     Unreachable(#[source] Box<dyn Error + Send + Sync>),
     #[error(
+        "the server asks for a password, and none was given: put it into ~/.pgpass or a file that PGPASSFILE names, for this host, port, \
+         database and user"
+    )]
+    NoPassword,
+    #[error(
         "it is only read from: a standby, or default_transaction_read_only is on; name the server that is written to, alone or beside \
          this one"
     )]

@@ -57,8 +57,8 @@ pub enum DsnError {
     /// It is larger than such files are.
     #[error("{path} is too large", path = .0.display())]
     FileSize(PathBuf),
-    /// Each host has a password of its own.
-    #[error("{path} has another password for each host of the database; respoked uses one for all of them", path = .0.display())]
+    /// Hosts have different passwords, or one has none.
+    #[error("{path} has not the same password for each host of the database: respoked uses one for all of them", path = .0.display())]
     SeveralPasswords(PathBuf),
     /// It holds no certificate that can be trusted.
     #[error("{source_of_trust} holds no certificate")]
