@@ -155,6 +155,12 @@ impl Dsn {
         self
     }
 
+    /// The same without a password, as it may stand on a command line.
+    #[must_use]
+    pub fn without_password(&self) -> Self {
+        Self { password: None, ..self.clone() }
+    }
+
     /// Looks for a password in a file like `~/.pgpass`, unless the address holds one. A file that is not there holds none.
     pub fn with_password_of(self, file: &Path) -> Result<Self, DsnError> {
         if self.has_password() {

@@ -120,6 +120,8 @@ pub async fn restore_to_server(
     let (task, there) = match target.standing().await? {
         Standing::Whole { .. } => {
             target.check_rights(Task::Replace).await?;
+            // Looked at once more before it is put aside. Who serves from there is told before all of the backup is read.
+            target.wait_until_unused().await?;
             mark.aside = Some(aside.to_owned());
             (Task::Replace, Some("respoked"))
         }

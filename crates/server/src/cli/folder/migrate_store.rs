@@ -231,7 +231,7 @@ fn take_back(place: &Place, out: &mut Output<'_>) -> Result<(), Failure> {
 fn serve(place: &Place) -> String {
     match place {
         Place::Folder(folder) => format!("--data {}", folder.display()),
-        Place::Postgres(..) => format!("--database {place}"),
+        Place::Postgres(address, _) => format!("--database {}", address.without_password()),
     }
 }
 
@@ -256,7 +256,11 @@ fn report(moved: Option<&Transferred>, from: &Place, to: &Place, out: &mut Outpu
         ))?;
     }
     out.line(format_args!(
-        "Serve it from there (respoked serve {}). {from} is marked as moved and is not served from any more.",
-        serve(to)
+        "Serve it from there (respoked serve {}){}. {from} is marked as moved and is not served from any more.",
+        serve(to),
+        match to {
+            Place::Folder(_) => "",
+            Place::Postgres(..) => "; if it serves as another role, run `respoked migrate --grant-to ROLE` first",
+        }
     ))
 }

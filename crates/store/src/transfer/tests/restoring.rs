@@ -69,8 +69,14 @@ async fn the_first_that_was_done_since_a_backup_is_among_what_a_restore_undoes()
     // Its number is the one that the copy's own entry has, which says that it was restored.
     let deleted = world.store.delete_role(world.app, world.role, entry(Action::RoleDeleted)).await.unwrap();
     assert_eq!(deleted, Removal::Removed);
-    world.store.close().await;
     let options = sides.options();
+    let refused = restore_to_server((&copy, "backup.db"), &options, (occasion(1), "aside"), &Nobody).await.unwrap_err();
+    assert_eq!(
+        (refused.at, refused.aside),
+        (Stage::NotLeft, None),
+        "it is in use: nothing was put aside, and that is known"
+    );
+    world.store.close().await;
     let restoring = restore_to_server((&copy, "backup.db"), &options, (occasion(1), "aside"), &Nobody);
     let undone = restoring.await.unwrap().undone;
     assert_eq!(undone.iter().map(|change| change.action).collect::<Vec<_>>(), [Action::RoleDeleted]);
