@@ -102,6 +102,7 @@ export class Machine {
   #expiring = false;
   #connectId = 0;
   #authId = 0;
+  #probeId = 0;
   #refusal: WireError | undefined;
   readonly #settings: Settings;
 
@@ -277,7 +278,8 @@ export class Machine {
 
   said(socket: number, text: string): void {
     if (socket !== this.#socket || !this.#live()) return;
-    delete this.#at.probe;
+    // What was on its way shows no more than that: the answer must still come.
+    if (this.#at.probe) this.#at.probe = this.now + PROBE_MS;
     if (this.#phase === "up") this.#at.silence = this.now + (this.#session!.ping + 5) * 1000;
     for (const line of text.split("\n")) {
       try {
@@ -298,6 +300,7 @@ export class Machine {
       if (object.error) this.#refusal = object.error;
       else this.#welcomed(object.ok as Welcome);
     } else if (object.id === this.#authId) this.#authorized(object);
+    else if (object.id === this.#probeId) delete this.#at.probe;
     else this.requests.answered(object);
   }
 
@@ -455,6 +458,7 @@ export class Machine {
   #probe(): void {
     if (this.#at.probe) return;
     this.#at.probe = this.now + PROBE_MS;
-    this.#send(`{"id":${this.requests.id()},"op":{"ping":{}}}`);
+    this.#probeId = this.requests.id();
+    this.#send(`{"id":${this.#probeId},"op":{"ping":{}}}`);
   }
 }

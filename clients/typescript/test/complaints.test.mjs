@@ -54,6 +54,27 @@ it('K2: a page that is shown again finds out within three seconds that its conne
   await world.until(() => world.links.length === 2 && alice.state.state === 'connected', 'a new connection', 1_500);
 });
 
+it('K2: what was on its way when the connection died is not taken for an answer', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  world.link.latency = 500;
+  door.push('alice', { ev: 'message', to: 'alice', m: 'm', from: 'bob', at: 0, data: 'late' });
+  door.deaf = () => true; // whatever is said from now on arrives nowhere
+  world.wake();
+  await world.until(() => alice.state.state !== 'connected', 'the end', 3_600);
+});
+
+it('K2: a page keeps a connection that is slow to answer, while something comes', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  world.link.latency = 2_000;
+  world.wake(); // answered after four seconds
+  world.later(500, () => door.push('alice', { ev: 'message', to: 'alice', m: 'm', from: 'bob', at: 0, data: 'meanwhile' }));
+  await world.run(10_000);
+  assert.equal(alice.state.state, 'connected');
+  assert.equal(world.dials.length, 1);
+});
+
 it('K2: a connection that is given up is come back to, and not left', async () => {
   const { door, world, connected, is } = scene();
   const alice = await connected('alice');

@@ -1,4 +1,4 @@
-// The example of a chat, as its README starts it, with a real server and in pages of a real Chromium.
+// The examples, as the README starts them, with a real server and in pages of a real Chromium.
 
 import assert from 'node:assert/strict';
 import { spawn } from 'node:child_process';
@@ -13,25 +13,34 @@ import { within } from '../../../../tests/clients/waiting.mjs';
 
 const DEADLINE_MS = 30_000;
 
-let world, bench, backend, origin;
+let world, bench, origins;
+const backends = [];
 before(async () => {
   world = await startWithApp();
-  const env = { ...process.env, RESPOKED_URL: world.server.origin, RESPOKED_APP_SECRET: world.app.secret, RESPOKED_ROLE: world.role.name, PORT: '0' };
-  backend = spawn(process.execPath, [fileURLToPath(new URL('../../examples/chat/server.mjs', import.meta.url))], { env, stdio: ['ignore', 'pipe', 'inherit'] });
-  const [said] = await within(once(createInterface({ input: backend.stdout }), 'line'), 'the address of the chat', DEADLINE_MS);
-  origin = said.slice(said.indexOf('http://'));
+  origins = { chat: await start('chat'), react: await start('react') };
   bench = await openBench();
 });
 after(async () => {
   await bench?.close();
-  backend?.kill();
+  for (const backend of backends) backend.kill();
   await world?.server.stop();
 });
 
-/** A page where somebody is signed in, and how many tokens it was given. */
-async function open(name) {
-  const tab = await bench.tab(origin);
-  tab.minted = 0;
+/** Starts an example, and returns where it is. */
+async function start(example) {
+  const env = { ...process.env, RESPOKED_URL: world.server.origin, RESPOKED_APP_SECRET: world.app.secret, RESPOKED_ROLE: world.role.name, PORT: '0' };
+  const script = fileURLToPath(new URL('../../examples/backend.mjs', import.meta.url));
+  const backend = spawn(process.execPath, [script, example], { env, stdio: ['ignore', 'pipe', 'inherit'] });
+  backends.push(backend);
+  const [said] = await within(once(createInterface({ input: backend.stdout }), 'line'), `the address of ${example}`, DEADLINE_MS);
+  return said.slice(said.indexOf('http://'));
+}
+
+/** A page where somebody is signed in, how many tokens it was given, and how many sockets it opened. */
+async function open(name, example = 'chat') {
+  const tab = await bench.tab(origins[example]);
+  Object.assign(tab, { minted: 0, sockets: 0 });
+  tab.page.on('websocket', () => tab.sockets++);
   tab.page.on('response', async (response) => {
     if (!response.url().endsWith('/respoke-token')) return;
     tab.minted++;
@@ -49,7 +58,7 @@ async function say({ page }, text) {
 }
 
 const shows = ({ page }, where, text) =>
-  page.waitForFunction(([where, text]) => document.querySelector(where).textContent.includes(text), [where, text], { timeout: DEADLINE_MS });
+  page.waitForFunction(([where, text]) => document.querySelector(where)?.textContent.includes(text), [where, text], { timeout: DEADLINE_MS });
 const lines = ({ page }) => page.evaluate(() => [...document.querySelectorAll('#messages li')].map(({ textContent }) => textContent));
 
 it('two users chat and see each other, under a strict content-security policy', async () => {
@@ -83,6 +92,23 @@ it('two users chat and see each other, under a strict content-security policy', 
   }
 });
 
+it('a room in React under StrictMode has one connection, and shows what is said', async () => {
+  const alice = await open('alice', 'react');
+  const bob = await open('bob', 'react');
+  await shows(alice, '#state', 'joined');
+  await shows(bob, '#state', 'joined');
+  await say(alice, 'hi <b>bob</b>');
+  await shows(bob, '#messages', 'alice: hi <b>bob</b>');
+  await shows(alice, '#mine', 'hi <b>bob</b>');
+  await say(bob, 'hi');
+  await shows(alice, '#messages', 'bob: hi');
+  for (const tab of [alice, bob]) {
+    tab.assertNoErrors();
+    assert.deepEqual([tab.minted, tab.sockets], [1, 1]);
+    await tab.close();
+  }
+});
+
 it('a page that is shown again while its server hears nothing finds out, and comes back with it', async () => {
   const dora = await open('dora');
   world.server.signal('SIGSTOP');
@@ -105,12 +131,12 @@ it('a page of another origin gets no token for the user', async () => {
   const eve = await open('eve');
   const blocked = await eve.page.evaluate(
     (address) => fetch(address, { method: 'POST', mode: 'no-cors', credentials: 'include' }).then(() => 'sent', () => 'blocked'),
-    `${origin.replace('127.0.0.1', 'localhost')}/respoke-token`,
+    `${origins.chat.replace('127.0.0.1', 'localhost')}/respoke-token`,
   );
   assert.equal(blocked, 'blocked', 'by its own policy');
   const [{ name, value }] = await eve.page.context().cookies();
-  for (const headers of [{ origin: 'https://evil.test' }, { origin, 'sec-fetch-site': 'cross-site' }, {}]) {
-    const refused = await fetch(`${origin}/respoke-token`, { method: 'POST', headers: { ...headers, cookie: `${name}=${value}` } });
+  for (const headers of [{ origin: 'https://evil.test' }, { origin: origins.chat, 'sec-fetch-site': 'cross-site' }, {}]) {
+    const refused = await fetch(`${origins.chat}/respoke-token`, { method: 'POST', headers: { ...headers, cookie: `${name}=${value}` } });
     assert.equal(refused.status, 403);
   }
   await eve.close();

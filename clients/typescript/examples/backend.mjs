@@ -1,6 +1,6 @@
-// The backend of the chat: its pages, a sign-in that believes whatever name it is told, and tokens for who signed in.
+// The backend of an example: its pages, a sign-in that believes whatever name it is told, and tokens for who signed in.
 //
-//   RESPOKED_APP_SECRET='rspk_…' node server.mjs
+//   RESPOKED_APP_SECRET='rspk_…' node backend.mjs chat      or react, after `npm ci`
 //
 // RESPOKED_URL is where respoked is (http://127.0.0.1:8080), RESPOKED_ROLE the users' role (member), PORT where this listens (3000).
 
@@ -8,7 +8,6 @@ import { randomUUID } from 'node:crypto';
 import { readFileSync } from 'node:fs';
 import http from 'node:http';
 import { fileURLToPath } from 'node:url';
-
 import { tokenHandler } from 'respoked/server';
 
 const server = process.env.RESPOKED_URL ?? 'http://127.0.0.1:8080';
@@ -26,10 +25,12 @@ const mint = tokenHandler({
 
 const sessionOf = (cookies) => /(?:^|; )session=([^;]+)/.exec(cookies ?? '')?.[1];
 
+const example = process.argv[2] ?? 'chat';
+const page = (name) => readFileSync(new URL(`${example}/${name}`, import.meta.url));
 const FILES = {
-  '/': ['index.html', 'text/html; charset=utf-8'],
-  '/chat.js': ['chat.js', 'text/javascript; charset=utf-8'],
-  '/respoked.js': [fileURLToPath(import.meta.resolve('respoked')), 'text/javascript; charset=utf-8'],
+  '/': [page('index.html'), 'text/html; charset=utf-8'],
+  '/page.js': [example === 'react' ? (await import('./react/bundle.mjs')).page : page('page.js'), 'text/javascript; charset=utf-8'],
+  '/respoked.js': [readFileSync(fileURLToPath(import.meta.resolve('respoked'))), 'text/javascript; charset=utf-8'],
 };
 const POLICY = `default-src 'none'; script-src 'self'; img-src data:; connect-src 'self' ${server.replace(/^http/, 'ws')}`;
 
@@ -38,7 +39,7 @@ const listening = http.createServer(async (request, response) => {
   const file = FILES[path];
   if (file) {
     response.writeHead(200, { 'Content-Type': file[1], 'Content-Security-Policy': POLICY });
-    return response.end(readFileSync(new URL(file[0], import.meta.url)));
+    return response.end(file[0]);
   }
   const chunks = [];
   for await (const chunk of request) chunks.push(chunk);
@@ -62,5 +63,5 @@ async function answerTo(path, request) {
 }
 
 listening.listen(Number(process.env.PORT ?? 3000), '127.0.0.1', () => {
-  console.log(`the chat is at http://127.0.0.1:${listening.address().port}`);
+  console.log(`the ${example} example is at http://127.0.0.1:${listening.address().port}`);
 });
