@@ -14,6 +14,8 @@ interface Interest {
   error?: RespokeError | undefined;
   /** Begun anew whenever it is entered, so that nothing of a former membership counts for this one. */
   position: Position | undefined;
+  /** It was in before, in a session that is over, and it is not known yet what became of the kept messages since. */
+  away: boolean;
   /** How many kept messages of this client's own have offsets that it did not see: they are not told to it. */
   unseen: number;
   /** Of an observed endpoint: what its connections said. */
@@ -63,7 +65,7 @@ export class Interests {
     const key = `${kind}:${name}`;
     let interest = this.#all.get(key);
     if (!interest) {
-      interest = { kind, name, wanted: true, history, phase: "out", position: undefined, unseen: 0, presences: new Map(), at: now, tries: 0 };
+      interest = { kind, name, wanted: true, history, phase: "out", position: undefined, away: false, unseen: 0, presences: new Map(), at: now, tries: 0 };
       this.#all.set(key, interest);
     }
     interest.wanted = true;
@@ -127,7 +129,10 @@ export class Interests {
         const was = interest.phase === "in";
         if (interest.phase !== "refused") interest.phase = "out";
         // Before what is replayed, so that whoever reads in order knows where something may be missing.
-        if (was && interest.wanted && interest.kind === "g") this.#gap(interest, "live", "not_resumed");
+        if (was && interest.wanted && interest.kind === "g") {
+          interest.away = true;
+          this.#gap(interest, "live", "not_resumed");
+        }
       }
       if (welcome.presence?.error) this.#tell("", "error", refusal(welcome.presence.error, this.#href));
     }
@@ -193,7 +198,8 @@ export class Interests {
     interest.tries = 0;
     if (interest.kind === "e") return this.#present(interest, (result as WireWatch).connectionStates ?? {});
     const { epoch, offset, recovered, why } = result as WireGroup;
-    const missed = interest.history && interest.position && !recovered;
+    const missed = interest.history && interest.away && !recovered;
+    interest.away = false;
     // Recovered: what was missed comes now, and moves the position itself.
     if (!recovered) interest.position = epoch !== undefined && offset !== undefined ? { epoch, offset } : undefined;
     this.#state(interest, "joined");
@@ -208,6 +214,7 @@ export class Interests {
     }
     interest.phase = "out";
     interest.position = undefined;
+    interest.away = false;
     interest.unseen = 0;
     if (interest.wanted) this.tick();
     else {
@@ -295,6 +302,7 @@ export class Interests {
     for (const interest of this.#all.values()) {
       interest.phase = "out";
       interest.position = undefined;
+      interest.away = false;
       interest.presences.clear();
     }
   }

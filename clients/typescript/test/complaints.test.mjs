@@ -606,6 +606,21 @@ it('K15: a group that is refused when the client comes back is told as well', as
   assert.deepEqual(states, ['joining', 'joined', 'refused: forbidden']);
 });
 
+it('K16: a server that recovers nothing, and says nothing of it, is not taken for one that does', async () => {
+  const { door, world, connected, is } = scene();
+  const group = door.group('kept');
+  group.epoch = group.offset = undefined; // it knows no positions
+  const bob = await connected('bob');
+  const heard = [];
+  bob.group('kept', { history: true }).on('gap', ({ kind }) => heard.push(kind));
+  await world.run(100);
+  door.restart();
+  await world.run(20);
+  await is(bob, 'connected');
+  await world.run(100);
+  assert.deepEqual(heard, ['live', 'kept']);
+});
+
 it('K16: what was missed is replayed or told as a gap: never neither', async () => {
   const { door, world, connected, is } = scene();
   const alice = await connected('alice');

@@ -71,8 +71,8 @@ export interface Membership {
     at: number;
 }
 /**
- * Something may be missing here, and nobody can give it any more. `kept`: messages of the history, which `history()` may still
- * have. `live`: what is not kept.
+ * Something may be missing here. `live`: whatever was said while the client was away; of a group with `history: true` what was kept is
+ * told all the same. `kept`: not that either; `history()` may still have it.
  */
 export interface Gap {
     type: "gap";

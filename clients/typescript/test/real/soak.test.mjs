@@ -152,11 +152,11 @@ function between(sender, receiver) {
   const numbers = heard.map(({ n }) => n);
   assert.deepEqual(numbers, [...new Set(numbers)].sort((one, other) => one - other), `${receiver.name} heard ${sender.name} twice or out of order`);
   const set = new Set(numbers);
-  for (const { n, at, id, error } of sender.said) {
+  for (const { n, at, id, error, persist } of sender.said) {
     assert.ok(!(set.has(n) && error?.outcome === 'none'), `${receiver.name} heard ${sender.name} ${n}, which was not said`);
     if (!id || set.has(n)) continue;
     const next = receiver.heard.findIndex((entry) => entry.from === sender.name && entry.n > n);
-    const told = receiver.heard.slice(0, next < 0 ? undefined : next).some((entry) => entry.gap && entry.at >= at);
+    const told = receiver.heard.slice(0, next < 0 ? undefined : next).some((entry) => entry.at >= at && (entry.gap === 'kept' || (entry.gap && !persist)));
     assert.ok(told, `${receiver.name} missed ${sender.name} ${n}, and was not told`);
   }
 }
