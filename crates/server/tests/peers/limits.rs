@@ -5,10 +5,11 @@ use std::time::Duration;
 use respoke_core::app::LimitsPatch;
 use respoke_core::refusal::Refusal;
 use respoke_hub::inspected::Noting;
-use respoke_hub::ops::{Asker, Message};
+use respoke_hub::ops::{Asker, Message, Unlimited};
+use respoke_wire::close::Close;
 use serde_json::value::RawValue;
 
-use crate::world::{World, endpoint, group, id};
+use crate::world::{Client, World, endpoint, group, id};
 
 /// A backend lets all connections of an endpoint join, asking node 0.
 async fn let_all_join(world: &World, name: &str) -> Result<(), Refusal> {
@@ -59,4 +60,37 @@ async fn who_is_far_away_is_not_taken_for_silent() {
     }
     let full = world.try_connect(0, "ann").await;
     assert!(matches!(full, Err(Refusal::ConnectionLimit)), "{:?}", full.map(|_| ()));
+}
+
+/// As it stands in the decision on parking (docs/adr/0020): no node answers for one that is on its way, which keeps its place.
+#[tokio::test(start_paused = true)]
+async fn who_is_on_the_way_between_two_nodes_may_come_to_a_group_that_is_full_by_then() {
+    let world = World::apart(Duration::ZERO).await;
+    world.limit(LimitsPatch { members_per_group: Some(Some(2)), ..LimitsPatch::default() }).await;
+    let (alice, bob) = (world.connect(0, "alice").await, world.connect(1, "bob").await);
+    world.join(&alice, "room").await;
+    world.join(&bob, "room").await;
+    let (dan, eve) = (world.connect(2, "dan").await, world.connect(2, "eve").await);
+    let join = async |client: &Client| {
+        let asking = world.asking(2).await;
+        world.nodes[2].hub.join(&asking.over(client, &Unlimited), &[group("room")]).await
+    };
+    assert!(matches!(join(&dan).await, Err(Refusal::LimitReached(_))), "it is full");
+
+    assert!(world.nodes[0].hub.begin_to_park(Duration::from_secs(1)).await);
+    world.nodes[0].hub.send_away(&alice.socket);
+    world.nodes[0].hub.close(&alice.socket, Close::Left);
+    assert!(matches!(join(&dan).await, Err(Refusal::LimitReached(_))), "who is parked is a member");
+    world.between.delay(id(0), id(1), Duration::from_millis(200));
+    let comes_between = async {
+        // Until then node 0 is waited for to say how many it has.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        join(&dan).await
+    };
+    let (back, joined) = tokio::join!(world.connect(1, "alice"), comes_between);
+    joined.expect("it has a place by what each node answers");
+    assert_eq!(back.connection.id, alice.connection.id);
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!([0, 1, 2].map(|node| world.members(node)), [0, 2, 1], "one more than there may be");
+    assert!(matches!(join(&eve).await, Err(Refusal::LimitReached(_))), "and no other");
 }
