@@ -11,8 +11,8 @@ use respoke_core::chance::Chance;
 use respoke_core::clock::Clock;
 use respoke_core::ports::{NodeStore, Store};
 use respoke_store::{
-    CarrierOptions, Dsn, Moves, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters, SqliteStore,
-    WriterFigures,
+    CarrierOptions, Dsn, EndedLately, Moves, Options, PostgresOptions, PostgresSchema, PostgresStore, PostgresWriters,
+    SqliteStore, WriterFigures,
 };
 
 use crate::cluster::{Among, Begin, Talk};
@@ -95,8 +95,14 @@ impl Database {
         }
     }
 
-    /// Opens it for a server, which makes what is not there and migrates what is old.
-    pub(crate) async fn take(&self, config: &Config, chance: Arc<dyn Chance>) -> anyhow::Result<Taken> {
+    /// Opens it for a server, which makes what is not there and migrates what is old. What an earlier life of the node had `ended` is ended
+    /// again where a database lacks it.
+    pub(crate) async fn take(
+        &self,
+        config: &Config,
+        chance: Arc<dyn Chance>,
+        ended: EndedLately,
+    ) -> anyhow::Result<Taken> {
         match self {
             Self::Folder(folder) => take_folder(folder.clone(), config.commit_batch_max, chance).await,
             Self::Postgres(address) => {
@@ -106,6 +112,7 @@ impl Database {
                 }
                 options.writers = PostgresWriters::OnTheirOwnThread;
                 options.chance = chance;
+                options.ended = ended;
                 options.reached_within = REACHED_WITHIN;
                 let carried = options.clone();
                 let store = PostgresStore::open(options).await.with_context(|| cannot_be_opened(address))?;

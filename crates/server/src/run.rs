@@ -17,6 +17,7 @@ use respoke_core::clock::Clock;
 use respoke_core::ops::{Broker, FirstRun, FirstRunDraft};
 use respoke_core::ports::{Bookkeeper, Concerned, Receiver};
 use respoke_hub::Hub;
+use respoke_store::EndedLately;
 use rustls::ServerConfig;
 use tokio::net::{TcpListener, TcpSocket};
 use tokio::time::Instant;
@@ -187,6 +188,20 @@ pub async fn start(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chance
 ///
 /// Says what could not be opened or bound, and why.
 pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chance>) -> anyhow::Result<Prepared> {
+    prepare_life(config, clock, chance, EndedLately::default()).await
+}
+
+/// The same for one life of a node of several: what the one before had `ended` is not forgotten.
+///
+/// # Errors
+///
+/// As of [`prepare`].
+pub async fn prepare_life(
+    config: Config,
+    clock: Arc<dyn Clock>,
+    chance: Arc<dyn Chance>,
+    ended: EndedLately,
+) -> anyhow::Result<Prepared> {
     let tls = match (&config.tls_cert, &config.tls_key) {
         (Some(cert), Some(key)) => {
             let certificate = Certificate::load(cert, key)?;
@@ -197,7 +212,7 @@ pub async fn prepare(config: Config, clock: Arc<dyn Clock>, chance: Arc<dyn Chan
     // Before anything is made: a start that cannot serve leaves nothing behind.
     let socket = bind(config.listen).with_context(|| format!("cannot listen on {}", config.listen))?;
     let address = socket.local_addr()?;
-    let Taken { store, figures, lock, shared } = Database::of(&config).take(&config, chance.clone()).await?;
+    let Taken { store, figures, lock, shared } = Database::of(&config).take(&config, chance.clone(), ended).await?;
     // Not before: opening a database of an earlier release may take minutes, in which nobody is to wait for an answer.
     let listener = socket.listen(BACKLOG).with_context(|| format!("cannot listen on {}", config.listen))?;
     let way = match shared {

@@ -21,9 +21,9 @@ mod upkeep;
 mod writer_figures;
 
 pub use postgres::{
-    CarrierFigures, CarrierOptions, Dsn, DsnError, Examined, HalfWritten, Migrated, Moves, Options as PostgresOptions,
-    Pooling, PostgresCarrier, PostgresStore, Promotions, Schema as PostgresSchema, Tls as PostgresTls,
-    Writers as PostgresWriters,
+    CarrierFigures, CarrierOptions, Dsn, DsnError, EndedLately, Examined, HalfWritten, Migrated, Moves,
+    Options as PostgresOptions, Pooling, PostgresCarrier, PostgresStore, Promotions, Schema as PostgresSchema,
+    Tls as PostgresTls, Writers as PostgresWriters,
 };
 pub use sqlite::{
     CheckDepth, DatabaseCheck, Options, Source, SqliteStore, Trouble, UndoneChange, check_database, copy_database,

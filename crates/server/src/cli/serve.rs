@@ -10,6 +10,7 @@ use clap::builder::ValueParser;
 use clap::{Arg, ArgMatches, Args, Command, FromArgMatches};
 use respoke_core::chance::SystemChance;
 use respoke_core::clock::{Clock, CorrectedClock};
+use respoke_store::EndedLately;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -114,10 +115,10 @@ impl Serve {
             let settings = Arc::new(move || serve.settings());
             let mut reload = Reload { settings, config: config.clone(), log, certificate: None };
             let mut stop = Box::pin(stop);
-            let mut begun = false;
+            let (mut begun, ended) = (false, EndedLately::default());
             loop {
                 let prepared = tokio::select! {
-                    prepared = run::prepare(config.clone(), clock(), Arc::new(SystemChance)) => prepared,
+                    prepared = run::prepare_life(config.clone(), clock(), Arc::new(SystemChance), ended.clone()) => prepared,
                     () = &mut stop => {
                         tracing::info!("stopped before it served");
                         return Ok(());

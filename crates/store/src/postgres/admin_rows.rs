@@ -17,8 +17,8 @@ use respoke_core::totp::SealedTotp;
 use uuid::Uuid;
 
 use super::connect::{Connection, params};
+use super::deeds::{Deed, OfAdmin};
 use super::failure::Failure;
-use super::journal::{Deed, OfAdmin};
 use super::rows::{Columns, exists, one, only, read_number, stored};
 
 macro_rules! admin {

@@ -21,8 +21,8 @@ use super::admin_rows::{
     remove_second_factor, remove_sessions, remove_setup_token, spend,
 };
 use super::connect::params;
+use super::deeds::{Deed, OfAdmin};
 use super::failure::Failure;
-use super::journal::{Deed, OfAdmin};
 use super::rows::{Columns, Remembered, all, exists, number_of, one, only, remember, remembered, stored};
 use super::store::PostgresStore;
 use super::write::{Write, in_ending_transaction, in_transaction};

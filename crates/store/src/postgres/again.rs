@@ -16,8 +16,9 @@ use uuid::Uuid;
 
 use self::since::Since;
 use super::connect::{Connection, params};
+use super::deeds::{Deed, OfApp, Redeemed};
 use super::failure::Failure;
-use super::journal::{Again, Deed, OfApp, Redeemed};
+use super::journal::Again;
 use super::lineage::Settled;
 use super::marks::mark_up_to;
 use super::rows::{all, exists, lock_app};

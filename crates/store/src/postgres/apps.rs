@@ -10,8 +10,8 @@ use respoke_core::ports::{APPS_PER_ACCOUNT_MAX, AppRefusal, AppStore, Change, Re
 use uuid::Uuid;
 
 use super::connect::{Connection, params};
+use super::deeds::{Deed, OfApp};
 use super::failure::Failure;
-use super::journal::{Deed, OfApp};
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, stored, uuid_of};
 use super::store::PostgresStore;
 use super::write::{in_ending_transaction, in_transaction};

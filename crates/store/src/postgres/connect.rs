@@ -19,9 +19,10 @@ use tokio_postgres::types::Type;
 use tokio_postgres::{Client, Row, Statement};
 
 use super::bind::values;
+use super::deeds::{Deed, Redeemed, Taken};
 use super::driver::{Closing, Driver};
 use super::failure::Failure;
-use super::journal::{Deed, Redeemed, Taken, is_between};
+use super::journal::is_between;
 use super::lineage::{ASK, ASK_SERVER, Confirmed, Line, SESSION_COLUMN, Told, session_in};
 use super::own_session::{Keepable, OwnSession};
 #[cfg(test)]

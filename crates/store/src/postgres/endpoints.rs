@@ -8,8 +8,8 @@ use respoke_core::ports::{BanRecord, Banning, Change, EndpointStore, Removal, St
 
 use super::audit_rows;
 use super::connect::params;
+use super::deeds::Deed;
 use super::endpoint_rows::{lock, read};
-use super::journal::Deed;
 use super::rows::lock_app;
 use super::store::PostgresStore;
 use super::write::{in_ending_transaction, in_transaction};

@@ -8,16 +8,15 @@
 //! It is bounded by age and by what it takes in memory: 3 MiB of redemptions and 8 MiB of all else.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, MutexGuard};
-use respoke_core::clock::Timestamp;
-use respoke_core::id::{AccountId, AdminId, AppId, RoleId, SecretId};
-use respoke_core::ports::{BanRecord, EndRequest, EndScope, Node};
-use respoke_core::secret::SecretHash;
-use respoke_core::session::SessionEndCause;
 use tokio::time::Instant;
+
+use super::deeds::{Deed, Redeemed, Taken};
+use super::lineage::{Settled, Standing};
 
 /// For how long deeds are kept: no standby that is of use lags so far behind.
 const KEPT: Duration = Duration::from_secs(600);
@@ -27,165 +26,6 @@ const DEEDS_BYTES_MAX: usize = 8 << 20;
 /// anyhow, and then told as revoked.
 const REDEMPTIONS_MAX: usize = 60_000;
 
-/// What was taken away, in a form that can be done again.
-#[derive(Clone, Debug)]
-pub(super) enum Deed {
-    TokenRevoked {
-        number: i64,
-        at: Timestamp,
-    },
-    SessionEnded {
-        number: i64,
-        at: Timestamp,
-        cause: SessionEndCause,
-    },
-    Ended {
-        request: EndRequest,
-        at: Timestamp,
-    },
-    Banned {
-        app: AppId,
-        ban: BanRecord,
-    },
-    AccountDeleted {
-        account: AccountId,
-        at: Timestamp,
-    },
-    OfApp {
-        app: AppId,
-        deed: OfApp,
-        at: Timestamp,
-    },
-    OfAdmin {
-        admin: AdminId,
-        deed: OfAdmin,
-        at: Timestamp,
-    },
-    /// By the database's clock.
-    NodeGone {
-        node: Node,
-        at: Timestamp,
-    },
-}
-
-/// What was taken away of an app, or from it.
-#[derive(Clone, Debug)]
-pub(super) enum OfApp {
-    Deleted,
-    DevelopmentModeOff,
-    RoleDeleted(RoleId),
-    /// With the JSON of what it permits.
-    RoleChanged(RoleId, String),
-    SecretRevoked {
-        secret: SecretId,
-        keep_sessions: bool,
-    },
-    SecretRolled {
-        secret: SecretId,
-        until: Timestamp,
-    },
-}
-
-/// What was taken away of an admin, or from them.
-#[derive(Clone, Debug)]
-pub(super) enum OfAdmin {
-    Deleted,
-    RoleSet(i64),
-    PasswordSet {
-        hash: String,
-        sealed: Option<Vec<u8>>,
-        keep_session: Option<u64>,
-    },
-    FactorAdded {
-        sealed: Vec<u8>,
-        last_step: i64,
-        recovery: Vec<SecretHash>,
-    },
-    FactorRemoved,
-    SessionEnded(i64),
-    SessionsEnded,
-    StepUsed(i64),
-    RecoveryCodeUsed(SecretHash),
-    SetupTokenSpent(SecretHash),
-    /// Tokens that end before this one.
-    SetupTokenReplaced {
-        expires_at: Timestamp,
-    },
-}
-
-impl Deed {
-    /// Whether it says of a node that it is gone.
-    pub(super) const fn is_a_death(&self) -> bool {
-        matches!(self, Self::NodeGone { .. })
-    }
-
-    /// What it takes in memory, about.
-    fn bytes(&self) -> usize {
-        let more = match self {
-            Self::TokenRevoked { .. }
-            | Self::SessionEnded { .. }
-            | Self::AccountDeleted { .. }
-            | Self::NodeGone { .. } => 0,
-            Self::Ended { request, .. } => match &request.scope {
-                EndScope::Endpoint(endpoint) => endpoint.as_str().len(),
-                EndScope::App | EndScope::Role(_) => 0,
-            },
-            Self::Banned { ban, .. } => ban.endpoint_id.as_str().len() + ban.reason.len(),
-            Self::OfApp { deed, .. } => match deed {
-                OfApp::RoleChanged(_, permissions) => permissions.len(),
-                OfApp::Deleted
-                | OfApp::DevelopmentModeOff
-                | OfApp::RoleDeleted(_)
-                | OfApp::SecretRevoked { .. }
-                | OfApp::SecretRolled { .. } => 0,
-            },
-            Self::OfAdmin { deed, .. } => match deed {
-                OfAdmin::PasswordSet { hash, sealed, .. } => hash.len() + sealed.as_ref().map_or(0, Vec::len),
-                OfAdmin::FactorAdded { sealed, recovery, .. } => sealed.len() + size_of_val(&recovery[..]),
-                OfAdmin::Deleted
-                | OfAdmin::RoleSet(_)
-                | OfAdmin::FactorRemoved
-                | OfAdmin::SessionEnded(_)
-                | OfAdmin::SessionsEnded
-                | OfAdmin::StepUsed(_)
-                | OfAdmin::RecoveryCodeUsed(_)
-                | OfAdmin::SetupTokenSpent(_)
-                | OfAdmin::SetupTokenReplaced { .. } => 0,
-            },
-        };
-        size_of::<Entry>() + more
-    }
-}
-
-/// A token that was redeemed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Redeemed {
-    pub(super) number: i64,
-    pub(super) session: i64,
-    pub(super) at: i64,
-}
-
-/// What a transaction takes away.
-#[derive(Default)]
-pub(super) struct Taken {
-    pub(super) deeds: Vec<Deed>,
-    pub(super) redeemed: Vec<Redeemed>,
-    /// Its newest change.
-    pub(super) change: Option<i64>,
-}
-
-impl Taken {
-    pub(super) fn clear(&mut self) {
-        self.deeds.clear();
-        self.redeemed.clear();
-        self.change = None;
-    }
-
-    const fn is_empty(&self) -> bool {
-        self.deeds.is_empty() && self.redeemed.is_empty()
-    }
-}
-
 /// What was taken away lately.
 #[derive(Default)]
 pub(super) struct Journal {
@@ -194,6 +34,19 @@ pub(super) struct Journal {
     era: AtomicU64,
     /// Whether something [came too late](Entry::is_late).
     has_late: AtomicBool,
+    /// The history that its changes are numbered in.
+    history: Mutex<Option<Settled>>,
+}
+
+/// What the stores that a process opens one after the other ended lately: the next does again what the one before had ended. Clones
+/// are the same. It is of no use to stores that are open at once.
+#[derive(Clone, Default)]
+pub struct EndedLately(pub(super) Arc<Journal>);
+
+impl std::fmt::Debug for EndedLately {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("EndedLately").finish_non_exhaustive()
+    }
 }
 
 #[derive(Default)]
@@ -223,6 +76,10 @@ struct Entry {
 }
 
 impl Entry {
+    fn bytes(&self) -> usize {
+        size_of::<Self>() + self.deed.more_bytes()
+    }
+
     /// Whether it was kept behind one that it came before: the answer to its commit was long in coming, or never came.
     const fn comes_before(&self, other: &Self) -> bool {
         self.era < other.era || (self.era == other.era && self.change < other.change && other.change != NO_CHANGE)
@@ -252,6 +109,23 @@ pub(super) struct Again {
 }
 
 impl Journal {
+    /// Begins on a server where this was settled. Returns the history that it goes on from: another store's, unless that was of another
+    /// system.
+    pub(super) fn begin(&self, settled: Settled) -> Settled {
+        let mut history = self.history.lock();
+        let known = history.filter(|known| settled.lineage.after(known.lineage) != Standing::Stranger);
+        if known.is_none() {
+            *self.kept.lock() = Kept::default();
+            self.has_late.store(false, Ordering::Release);
+        }
+        *history.insert(known.unwrap_or(settled))
+    }
+
+    /// Goes on in another history.
+    pub(super) fn go_on(&self, settled: Settled) {
+        *self.history.lock() = Some(settled);
+    }
+
     /// When a transaction begins: what it takes away belongs to this era.
     pub(super) fn era(&self) -> u64 {
         self.era.load(Ordering::Acquire)
@@ -280,6 +154,11 @@ impl Journal {
         self.kept.lock().still_since.get_or_insert_with(Instant::now);
     }
 
+    /// Has what was ended get older again: nobody takes the server's place.
+    pub(super) fn stand_still_no_more(&self) {
+        self.kept.lock().still_since = None;
+    }
+
     /// Begins to write again what a server lacks. Until that is over, nothing is confirmed.
     pub(super) fn begin_again(&self) -> Between<'_> {
         let _kept = self.kept.lock();
@@ -299,13 +178,18 @@ impl Journal {
         Again { deeds, redeemed: kept.redeemed.iter().map(|(_, redeemed)| *redeemed).collect(), forgotten }
     }
 
-    /// Notes that all of it was written again with change `number`, on a server that has changes up to `known`.
+    /// Notes that all of it was written again with change `number`, on a server that has changes up to `known`. It is as old there as if
+    /// it were done now.
     pub(super) fn note_again(&self, known: i64, number: i64) {
-        let mut kept = self.kept.lock();
-        for entry in &mut kept.deeds {
-            if entry.change > known && entry.change != NO_CHANGE {
+        let (mut kept, now) = (self.kept.lock(), Instant::now());
+        for entry in kept.deeds.iter_mut().filter(|entry| entry.change > known) {
+            entry.since = now;
+            if entry.change != NO_CHANGE {
                 entry.change = number;
             }
+        }
+        for (since, _) in &mut kept.redeemed {
+            *since = now;
         }
         kept.fallen = Fallen::default();
         kept.still_since = None;
@@ -369,8 +253,8 @@ impl Kept {
         let now = Instant::now();
         let change = taken.change.filter(|_| era == present).unwrap_or(NO_CHANGE);
         for deed in taken.deeds.drain(..) {
-            self.bytes += deed.bytes();
             let entry = Entry { since: now, era, change, nth: self.count, is_late: era != present, deed };
+            self.bytes += entry.bytes();
             self.count += 1;
             let later = self.deeds.iter().rev().take_while(|other| entry.comes_before(other)).count();
             self.deeds.insert(self.deeds.len() - later, entry);
@@ -384,7 +268,7 @@ impl Kept {
         let now = self.still_since.unwrap_or(now);
         let is_old = |since: Instant| now.saturating_duration_since(since) >= KEPT;
         while let Some(entry) = self.deeds.pop_front_if(|entry| self.bytes > DEEDS_BYTES_MAX || is_old(entry.since)) {
-            self.bytes -= entry.deed.bytes();
+            self.bytes -= entry.bytes();
             if !is_old(entry.since) {
                 self.fallen.count += 1;
                 self.fallen.last = Some(now);
@@ -400,7 +284,11 @@ impl Kept {
 
 #[cfg(test)]
 mod tests {
+    use respoke_core::clock::Timestamp;
+    use respoke_core::id::AdminId;
+
     use super::*;
+    use crate::postgres::deeds::OfAdmin;
 
     fn taken(change: i64, step: i64) -> Taken {
         let admin = AdminId::from_uuid(uuid::Uuid::from_u128(7));
@@ -501,13 +389,22 @@ mod tests {
         assert!(journal.keep(&mut taken(6, 60), 0));
         assert_eq!(steps(&journal.lacking(4)), [50, 60]);
         journal.note_again(4, 9);
-        assert_eq!(steps(&journal.lacking(4)), [60], "from then on all of it does");
+        tokio::time::advance(KEPT / 2).await;
+        assert_eq!(steps(&journal.lacking(4)), [50, 60], "it was written there now");
+        tokio::time::advance(KEPT / 2).await;
+        assert!(journal.lacking(4).deeds.is_empty(), "from then on it does");
+
+        assert!(journal.keep(&mut taken(10, 100), 0));
+        journal.stand_still();
+        journal.stand_still_no_more();
+        tokio::time::advance(KEPT).await;
+        assert!(journal.lacking(4).deeds.is_empty(), "nobody took its place");
     }
 
     #[tokio::test(start_paused = true)]
     async fn it_takes_no_more_than_it_may_and_says_what_it_forgot() {
         let journal = Journal::default();
-        let each = Deed::bytes(&taken(0, 0).deeds[0]);
+        let each = size_of::<Entry>() + taken(0, 0).deeds[0].more_bytes();
         let fit = DEEDS_BYTES_MAX / each;
         for number in 0..fit + 3 {
             let number = i64::try_from(number).unwrap();

@@ -21,7 +21,7 @@ use tokio_postgres::{Row, SimpleQueryMessage};
 use tokio_util::task::TaskTracker;
 
 use super::failure::Failure;
-use super::journal::Journal;
+use super::journal::{EndedLately, Journal};
 use super::settling::Settling;
 
 /// Asks a server where it stands. The timeline is that of the log which is written now: the control file tells the old one until
@@ -240,7 +240,7 @@ fn from_hex(hex: &str) -> Option<Vec<u8>> {
 pub(super) struct Line {
     place: Mutex<Place>,
     /// What this process has ended lately.
-    pub(super) journal: Journal,
+    pub(super) journal: Arc<Journal>,
     /// What makes a promoted server fit to be used.
     pub(super) settling: Settling,
     /// The newest numbers that this process was given.
@@ -316,11 +316,13 @@ pub(super) struct Given {
 }
 
 impl Line {
-    /// The line that begins with the server that a store was opened on, whose tasks are on `tasks`.
-    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>, tasks: TaskTracker) -> Self {
+    /// The line that begins with the server that a store was opened on, whose tasks are on `tasks`; or goes on from where the store before
+    /// was.
+    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>, tasks: TaskTracker, ended: EndedLately) -> Self {
+        let EndedLately(journal) = ended;
         Self {
-            place: Mutex::new(Place { settled, moves: 0, beats: None }),
-            journal: Journal::default(),
+            place: Mutex::new(Place { settled: journal.begin(settled), moves: 0, beats: None }),
+            journal,
             settling: Settling::on(tasks),
             given: Given::default(),
             chance,
@@ -337,6 +339,7 @@ impl Line {
     pub(super) fn go_on(&self, settled: Settled) {
         let mut place = self.place.lock();
         *place = Place { settled, moves: place.moves + 1, beats: None };
+        self.journal.go_on(settled);
         drop(place);
         self.moves.send_replace(());
     }

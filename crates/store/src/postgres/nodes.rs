@@ -20,9 +20,9 @@ use tokio::time::Instant;
 
 use super::beat::Beat;
 use super::connect::{Connection, params};
+use super::deeds::Deed;
 use super::facts::apart;
 use super::failure::Failure;
-use super::journal::Deed;
 use super::node_lives::{BREAK, end, lock_cluster, millis};
 use super::node_rows::{Other, in_the_way, node, now, read_time, record, record_columns, refused};
 use super::pool::Errand;

@@ -7,6 +7,7 @@ use respoke_core::chance::{Chance, SystemChance};
 use tokio_postgres::Config;
 
 use super::connect::Patience;
+use super::journal::EndedLately;
 use super::lineage::Promotions;
 use super::tls::Tls;
 
@@ -31,6 +32,8 @@ pub struct Options {
     pub writers: Writers,
     /// What a new database's key is drawn from.
     pub chance: Arc<dyn Chance>,
+    /// What the store had ended lately that was open before, if one was.
+    pub ended: EndedLately,
 }
 
 impl Options {
@@ -48,6 +51,7 @@ impl Options {
             promotions: Promotions::default(),
             writers: Writers::Here,
             chance: Arc::new(SystemChance),
+            ended: EndedLately::default(),
         }
     }
 }

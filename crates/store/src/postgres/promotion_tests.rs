@@ -7,7 +7,8 @@ use respoke_core::audit::Action;
 use respoke_core::grant::Lapse;
 use respoke_core::id::AdminId;
 use respoke_core::ports::{
-    AdminChange, AdminStore as _, AppStore as _, EndRequest, EndScope, Ending, Removal, SessionStore as _, StoreError,
+    AdminChange, AdminStore as _, AppStore as _, EndRequest, EndScope, Ending, MaintenanceStore as _, Removal,
+    SessionStore as _, StoreError,
 };
 use respoke_core::session::{SessionEndCause, SessionRecord};
 use tokio::task::JoinSet;
@@ -242,4 +243,33 @@ async fn what_turns_out_to_be_committed_on_the_old_server_when_the_new_one_is_us
     let new = servers.new.console().await;
     let told = "SELECT count(*) FROM respoked.log WHERE object LIKE 'timeline 2: 1 ends%'";
     until(async || new.query_one(told, &[]).await.unwrap().get::<_, i64>(0) == 1).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn what_a_store_ended_that_is_closed_is_ended_again_by_the_next_of_its_process() {
+    if !there_is_a_server() {
+        return;
+    }
+    for promoted_before_it_is_opened in [false, true] {
+        let Some(mut servers) = Servers::start(false) else { return };
+        let options = Options::of(servers.both());
+        let open = async || Arc::new(PostgresStore::open(options.clone()).await.unwrap());
+        let store = open().await;
+        let world = World::new(store.clone()).await;
+        let (_, ended) = world.session_of("ended").await;
+        servers.part().await;
+        assert_eq!(end(&store, &world, &ended).await.unwrap(), Ending::Ended);
+        store.close().await;
+        let next = if promoted_before_it_is_opened {
+            servers.fail_over();
+            open().await
+        } else {
+            let next = open().await;
+            servers.fail_over();
+            next
+        };
+        until(async || next.session(ended.number).await.is_ok()).await;
+        let new = servers.new.console().await;
+        assert!(is_ended_on(&new, &ended).await, "{promoted_before_it_is_opened}");
+    }
 }

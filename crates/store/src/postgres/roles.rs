@@ -10,8 +10,8 @@ use respoke_core::role::{Permissions, Role};
 
 use super::audit_rows;
 use super::connect::{Connection, params};
+use super::deeds::{Deed, OfApp};
 use super::failure::Failure;
-use super::journal::{Deed, OfApp};
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, uuid_of};
 use super::store::PostgresStore;
 use super::write::{Write, in_ending_transaction, in_transaction};

@@ -11,8 +11,8 @@ use respoke_core::secret::SecretHash;
 
 use super::audit_rows;
 use super::connect::{Connection, Param, params};
+use super::deeds::{Deed, OfApp};
 use super::failure::Failure;
-use super::journal::{Deed, OfApp};
 use super::rows::{Columns, Remembered, exists, lock_app, one, read_number, remember, remembered, uuid_of};
 use super::store::PostgresStore;
 use super::token_writer::Touch;

@@ -13,8 +13,8 @@ use respoke_core::session::{SessionEndCause, SessionRecord};
 
 use super::audit_rows;
 use super::connect::{Connection, params};
+use super::deeds::Deed;
 use super::failure::Failure;
-use super::journal::Deed;
 use super::marks::mark;
 use super::rows::{Columns, exists, one, stored};
 use super::session_rows::{BY_NUMBER, GROUND, LIVE, read};

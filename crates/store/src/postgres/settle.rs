@@ -19,6 +19,7 @@ use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
 use super::histories::{Histories, KEY as HISTORIES};
+use super::journal::EndedLately;
 use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGER, Settled, Standing};
 use super::migrations::{meta, set_meta};
 use super::node_lives;
@@ -39,6 +40,7 @@ pub(super) async fn begin(
     promotions: Promotions,
     chance: Arc<dyn Chance>,
     tasks: TaskTracker,
+    ended: EndedLately,
 ) -> Result<Option<Line>, StoreError> {
     if promotions == Promotions::Unnoticed {
         return Ok(None);
@@ -50,7 +52,7 @@ pub(super) async fn begin(
     };
     let copy_taken = promotions == Promotions::NoticedAndCopyTaken;
     let settled = settle(connection, seen, copy_taken, &*chance, &Given::default()).await;
-    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance, tasks)))
+    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance, tasks, ended)))
 }
 
 /// Whether a connection may be used for this. A new timeline, to which there is a way, is made fit; until it is, nobody uses it.
@@ -62,14 +64,18 @@ pub(super) async fn admit(
 ) -> Result<(), Failure> {
     let confirming = line.confirming();
     let told = connection.told().await?;
-    let Err(elsewhere) = line.may_write(&told) else {
-        connection.note_confirmed(confirming);
+    // While a server is made fit, who beats may do so there alone, though the one before may live.
+    let place = if comer == Comer::Beat { line.beats_at() } else { line.settled() };
+    let Err(elsewhere) = told.goes_on(place) else {
+        if place == line.settled() {
+            connection.note_confirmed(confirming);
+        }
+        if line.settling.is_over() {
+            line.journal.stand_still_no_more();
+        }
         return Ok(());
     };
-    if comer == Comer::Beat && told.goes_on(line.beats_at()).is_ok() {
-        return Ok(());
-    }
-    match told.lineage.after(line.settled().lineage) {
+    match told.lineage.after(place.lineage) {
         Standing::Stranger | Standing::LeftBehind => {}
         Standing::Same | Standing::Promoted => {
             if let Some(way) = way {
@@ -111,6 +117,26 @@ pub(super) async fn make_fit(line: &Line, connection: &Connection) -> Result<(),
     if !written.is_nothing() {
         tell(connection, line, settled, &written).await?;
     }
+    log(known, settled, &written);
+    line.go_on(settled);
+    drop((between, passing));
+    Ok(())
+}
+
+fn log(known: Settled, settled: Settled, written: &Written) {
+    if known.lineage == settled.lineage {
+        tracing::warn!(
+            timeline = settled.lineage.timeline,
+            from = format!("{:016x}", known.draw),
+            to = format!("{:016x}", settled.draw),
+            deeds_written_again = written.deeds,
+            tokens_spent_again = written.tokens,
+            deeds_forgotten = written.forgotten,
+            "the database goes on on another server that was promoted to the same timeline, neither knowing of the other: what was ended \
+             lately is ended there again"
+        );
+        return;
+    }
     tracing::warn!(
         from = known.lineage.timeline,
         to = settled.lineage.timeline,
@@ -120,9 +146,6 @@ pub(super) async fn make_fit(line: &Line, connection: &Connection) -> Result<(),
         deeds_forgotten = written.forgotten,
         "the database was promoted: tokens that were not redeemed are spent, and what was ended lately is ended again"
     );
-    line.go_on(settled);
-    drop((between, passing));
-    Ok(())
 }
 
 /// Ends where the database goes on what came too late to be ended when that server was made fit. It had been committed on one that was

@@ -32,6 +32,8 @@ use super::tries::part_of;
 /// How long a server is left alone after it could not be made fit: at first, and at most.
 const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
+/// After which nobody comes back any more to a server that could not be made fit: as a rule it was a mistake to promote it.
+const FORGOTTEN: Duration = Duration::from_secs(60);
 
 /// The way to a server.
 #[derive(Clone)]
@@ -124,6 +126,12 @@ impl Settling {
     /// Whether a server is being made fit.
     pub(super) fn is_under_way(&self) -> bool {
         *self.stage.borrow() != Stage::Idle
+    }
+
+    /// Whether nobody makes a server fit, nor tried it lately.
+    pub(super) fn is_over(&self) -> bool {
+        let aim = self.aim.lock();
+        aim.server.is_none() && aim.rest.is_none_or(|(until, _)| until.elapsed() > FORGOTTEN)
     }
 
     /// Waits until a server that is being made fit may be used, or came to nothing. False: that takes longer than this.

@@ -100,6 +100,7 @@ impl PostgresStore {
             promotions,
             writers,
             chance,
+            ended,
             schema: _,
             reached_within: _,
         } = options;
@@ -107,7 +108,8 @@ impl PostgresStore {
         let tasks = TaskTracker::new();
         let mut connector = Connector::new(config, tls, patience, tasks.clone());
         let first = Box::pin(connector.connect_to_the_newest()).await.map_err(Failure::nothing_written)?;
-        let line = Box::pin(settle::begin(&first, promotions, chance.clone(), tasks.clone())).await?.map(Arc::new);
+        let line =
+            Box::pin(settle::begin(&first, promotions, chance.clone(), tasks.clone(), ended)).await?.map(Arc::new);
         drop(first);
         if let Some(line) = &line {
             connector.keep_to(line.clone());

@@ -13,8 +13,8 @@ use respoke_core::token::{MintedToken, NewToken, Replaces, TokenRecord};
 
 use super::audit_rows;
 use super::connect::params;
+use super::deeds::Deed;
 use super::failure::Failure;
-use super::journal::Deed;
 use super::rows::{Columns, exists, stored};
 use super::store::PostgresStore;
 use super::token_rows::{BY_NUMBER, OUTSTANDING, read};

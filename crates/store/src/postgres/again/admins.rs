@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::{There, changed};
 use crate::postgres::connect::{Connection, params};
+use crate::postgres::deeds::OfAdmin;
 use crate::postgres::failure::Failure;
-use crate::postgres::journal::OfAdmin;
 use crate::postgres::rows::{Columns, one};
 use crate::postgres::{admin_rows, audit_rows};
 

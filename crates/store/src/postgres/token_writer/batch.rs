@@ -21,8 +21,8 @@ use super::statements::{INSERT_SESSIONS, INSERT_TOKENS, KEPT, NUMBERS, SHARE, SP
 use crate::codes;
 use crate::mint_grounds::MintGround;
 use crate::postgres::connect::{Connection, params};
+use crate::postgres::deeds::{Deed, Redeemed};
 use crate::postgres::failure::Failure;
-use crate::postgres::journal::{Deed, Redeemed};
 use crate::postgres::rows::{all, mint_lock, number_of, only, stored};
 use crate::postgres::tries::Undone;
 use crate::postgres::writer::{Drafted, End, committed};
