@@ -27,6 +27,7 @@ use super::fixture::{NOW, World, created, endpoint, entry, entry_at, key, new_se
 use super::postgres::there_is_a_server;
 use super::postgres_pooler::Pooler;
 use super::postgres_server::Server;
+use crate::postgres::Patience;
 use crate::{CopiedOf, PostgresOptions, PostgresStore, Promotions, Tally, Watch, back_up_server};
 
 /// Within which the new server is read from and written to, from when it says that it is promoted.
@@ -61,7 +62,9 @@ impl Servers {
             Some(pooler) => pooler.config(),
             None => self.both(),
         };
-        Arc::new(PostgresStore::open(PostgresOptions::of(config)).await.unwrap())
+        // Nobody looks by themselves whether the other one was promoted.
+        let patience = Patience { others: Duration::from_secs(3_600), ..Patience::default() };
+        Arc::new(PostgresStore::open(PostgresOptions { patience, ..PostgresOptions::of(config) }).await.unwrap())
     }
 
     /// Waits until the one that stands by has all that was committed. It hears of nothing more.

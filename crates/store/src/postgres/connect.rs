@@ -44,6 +44,8 @@ pub(crate) struct Patience {
     pub(crate) again: Duration,
     /// For one's turn, where others come first.
     pub(crate) turn: Duration,
+    /// Between two looks whether another one of the servers was promoted.
+    pub(crate) others: Duration,
     /// After which the server notices that a connection is gone for which it still works.
     pub(crate) notice: Duration,
 }
@@ -55,6 +57,7 @@ impl Patience {
         commit: Duration::from_secs(10),
         again: Duration::from_secs(5),
         turn: Duration::from_secs(5),
+        others: Duration::from_secs(3),
         notice: Duration::from_secs(2),
     };
 }

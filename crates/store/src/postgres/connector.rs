@@ -17,11 +17,11 @@ use super::driver::{Driven, Driver};
 use super::facts;
 use super::failure::Failure;
 use super::knocking::Knocking;
-use super::lineage::{Line, PROMOTED};
+use super::lineage::{Line, PROMOTED, Standing};
 #[cfg(test)]
 use super::plans;
 use super::settle;
-use super::settling::{Comer, Settling, Way};
+use super::settling::{self, Comer, Settling, Way};
 
 /// What connections are called in the server's lists of them.
 pub(crate) const APPLICATION: &str = "respoked";
@@ -189,6 +189,30 @@ impl Connector {
         self.connect().await
     }
 
+    /// Whether there are several servers.
+    pub(super) const fn has_several(&self) -> bool {
+        self.servers.len() > 1
+    }
+
+    /// Asks those servers where they stand that it is not connected to, and has one that was promoted be made fit: the one that it is
+    /// connected to was left behind, and may live on.
+    pub(super) async fn look_at_others(&self) {
+        let Some(line) = &self.line else { return };
+        let last = self.last.load(Ordering::Relaxed);
+        for (_, config) in self.servers.iter().enumerate().filter(|(nth, _)| *nth != last) {
+            let asking = async { self.connect_patiently(config).await?.told_of_server().await };
+            // One that stands by lets nobody in who wants to write.
+            let Ok(Ok(told)) = tokio::time::timeout(self.patience.connect, asking).await else { continue };
+            if told.lineage.after(line.settled().lineage) == Standing::Promoted {
+                settling::want(line, told.lineage, self.way(config));
+            }
+        }
+    }
+
+    fn way(&self, config: &Config) -> Way {
+        Way { config: config.clone(), tls: self.tls.clone(), patience: self.patience }
+    }
+
     async fn connect_to(&self, server: usize, comer: Comer) -> Result<Connection, Failure> {
         let config = self.servers.get(server).ok_or_else(|| Failure::lost("there is no such server"))?;
         // The library's own time-out is each address's; this one is for all of them and the greeting.
@@ -201,9 +225,8 @@ impl Connector {
             facts::still_kept(&connection).await?;
         }
         if let Some(line) = &self.line {
-            let way = Way { config: config.clone(), tls: self.tls.clone(), patience: self.patience };
             // One that is refused there was refused for no reason of its own.
-            settle::admit(line, &connection, comer, Some(way)).await.map_err(Failure::into_loss)?;
+            settle::admit(line, &connection, comer, Some(self.way(config))).await.map_err(Failure::into_loss)?;
         }
         Ok(connection)
     }

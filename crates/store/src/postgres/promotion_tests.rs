@@ -11,6 +11,7 @@ use respoke_core::ports::{
     SessionStore as _, StoreError,
 };
 use respoke_core::session::{SessionEndCause, SessionRecord};
+use respoke_core::token::Replaces;
 use tokio::task::JoinSet;
 use tokio_postgres::{Client, Config};
 use tokio_util::task::TaskTracker;
@@ -20,7 +21,7 @@ use super::connector::Connector;
 use super::options::Options;
 use super::store::PostgresStore;
 use crate::contract::admin_cases::made;
-use crate::contract::fixture::{World, endpoint, entry};
+use crate::contract::fixture::{NOW, World, endpoint, entry};
 use crate::contract::postgres::there_is_a_server;
 use crate::contract::postgres_promotion::{Servers, until};
 use crate::contract::postgres_server::Server;
@@ -272,4 +273,31 @@ async fn what_a_store_ended_that_is_closed_is_ended_again_by_the_next_of_its_pro
         let new = servers.new.console().await;
         assert!(is_ended_on(&new, &ended).await, "{promoted_before_it_is_opened}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn a_server_that_is_promoted_while_the_one_before_lives_is_gone_to() {
+    if !there_is_a_server() {
+        return;
+    }
+    let Some(servers) = Servers::start(false) else { return };
+    let others = Duration::from_millis(100);
+    let store = opened(servers.both(), Patience { others, ..Patience::default() }).await;
+    let world = World::new(store.clone()).await;
+    let (_, session) = world.session_of("ended").await;
+    servers.part().await;
+    assert_eq!(end(&store, &world, &session).await.unwrap(), Ending::Ended);
+    servers.new.promote();
+    // The old one takes whatever comes to it.
+    let new = servers.new.console().await;
+    until(async || is_ended_on(&new, &session).await).await;
+    let minted = async || {
+        let token = world.token_for("minted", NOW);
+        world.issue(token, Replaces::Nothing, None).await.is_ok()
+    };
+    until(minted).await;
+    let count = "SELECT count(*) FROM respoked.log WHERE endpoint = 'minted'";
+    let old = servers.old.console().await;
+    let of = async |server: &Client| -> i64 { server.query_one(count, &[]).await.unwrap().get(0) };
+    assert_eq!((of(&old).await, of(&new).await), (0, 1));
 }

@@ -243,6 +243,17 @@ fn begin(line: &Arc<Line>, aim: &mut Aim) {
     }
 }
 
+/// Looks again and again whether another server was promoted, until the store ends: nobody comes to one as long as the one before lives.
+pub(super) async fn look_at_others(line: Arc<Line>, connector: Arc<Connector>, pause: Duration) {
+    let over = &line.settling.over;
+    while over.run_until_cancelled(tokio::time::sleep(part_of(pause, &*line.chance))).await.is_some() {
+        let looking = AssertUnwindSafe(connector.look_at_others()).catch_unwind();
+        if let Some(Err(_)) = over.run_until_cancelled(looking).await {
+            tracing::error!("a look at other servers of the database panicked");
+        }
+    }
+}
+
 async fn run(line: Arc<Line>) {
     let (settling, mut pause) = (&line.settling, PAUSE_MIN);
     while let Some(task) = settling.next(&line.journal) {

@@ -24,7 +24,7 @@ use super::own_thread;
 use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
 use super::settle;
-use super::settling::Comer;
+use super::settling::{self, Comer};
 use super::token_writer::{KnownGrounds, Tokens};
 use super::tries::{Figures, Tries, Undone};
 use super::unready::Unready;
@@ -116,6 +116,11 @@ impl PostgresStore {
         }
         connector.keep_to_those_that_keep();
         let connector = Arc::new(connector);
+        if let Some(line) = &line
+            && connector.has_several()
+        {
+            tasks.spawn(settling::look_at_others(line.clone(), connector.clone(), patience.others));
+        }
         let figures = Arc::new(Figures::default());
         let start = Start {
             connector: connector.clone(),

@@ -44,10 +44,17 @@ impl Held {
     /// Held at what is done to this table: `changes` before it is settled what is there, `sessions` when what had been ended is ended
     /// again. None: there are no servers.
     async fn at(table: &str, done: &str, patience: Patience) -> Option<Self> {
+        let mut held = Self::promoted(table, done, patience).await?;
+        held.servers.old.crash();
+        Some(held)
+    }
+
+    /// The same while the server before lives.
+    async fn promoted(table: &str, done: &str, patience: Patience) -> Option<Self> {
         if !there_is_a_server() {
             return None;
         }
-        let mut servers = Servers::start(false)?;
+        let servers = Servers::start(false)?;
         let options = Options { patience, ..Options::of(servers.both()) };
         let store = Arc::new(PostgresStore::open(options).await.unwrap());
         let world = World::new(store.clone()).await;
@@ -62,7 +69,7 @@ impl Held {
         store.leave(nodes[1]).await.unwrap();
         let console = servers.new.console().await;
         console.query("SELECT pg_advisory_lock(4242)", &[]).await.unwrap();
-        servers.fail_over();
+        servers.new.promote();
         Some(Self { servers, store, world, ended, nodes, console })
     }
 
@@ -190,11 +197,29 @@ async fn nodes_say_that_they_live_while_what_had_been_ended_is_ended_again() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn nodes_say_it_there_though_the_server_before_lives() {
+    let patience = Patience { others: Duration::from_millis(100), ..Patience::default() };
+    let Some(held) = Held::promoted("sessions", "UPDATE", patience).await else { return };
+    until(async || !held.waiting().await.is_empty()).await;
+    let sql = "SELECT sockets FROM respoked.nodes WHERE id = $1";
+    let id = i64::from(held.nodes[0].id.0);
+    until(async || {
+        let load = Load { sockets: 77, ..Load::default() };
+        let _ = held.store.beat(held.nodes[0], NodeState::Starting, load).await;
+        held.console.query_one(sql, &[&id]).await.unwrap().get::<_, i64>(0) == 77
+    })
+    .await;
+    assert!(!held.is_fit().await, "it is held");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn no_node_says_that_it_lives_before_it_is_settled_what_is_there() {
     let Some(held) = Held::before_it_is_settled(SHORT).await else { return };
     held.meet().await;
     let beat = tokio::time::timeout(FOR_EVER, held.beat()).await.expect("it waits on");
-    assert!(matches!(beat, Err(StoreError::Unavailable(_))), "{beat:?}");
+    let Err(StoreError::Unavailable(why)) = beat else { panic!("{beat:?}") };
+    let why = format!("{why:?}");
+    assert!(why.contains("was promoted, and is being made fit"), "{why}");
     held.open().await;
     until(async || held.beat().await.is_ok()).await;
 }
