@@ -6,20 +6,19 @@
 
 mod admins;
 pub(super) mod since;
+pub(super) mod there;
 
 use respoke_core::audit::Action;
-use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::{AccountId, AdminId, AppId};
 use respoke_core::ports::{BanRecord, Change, ScopeEnding};
 use uuid::Uuid;
 
-use self::since::Since;
+use self::there::{There, changed};
 use super::connect::{Connection, params};
 use super::deeds::{Deed, OfApp, Redeemed};
 use super::failure::Failure;
 use super::journal::Again;
-use super::lineage::Settled;
 use super::marks::mark_up_to;
 use super::rows::{all, exists, lock_app};
 use super::{admin_rows, endpoint_rows, feed_rows, node_lives};
@@ -45,16 +44,6 @@ impl Written {
     pub(super) const fn is_nothing(&self) -> bool {
         self.deeds == 0 && self.tokens == 0 && self.forgotten == 0
     }
-}
-
-/// Where it is written.
-#[derive(Clone, Copy)]
-pub(super) struct There<'a> {
-    pub(super) connection: &'a Connection,
-    pub(super) settled: Settled,
-    /// From where on others may have done something since.
-    pub(super) since: Since,
-    pub(super) chance: &'a dyn Chance,
 }
 
 /// Writes again which nodes are dead. Says how many there were.
@@ -125,14 +114,6 @@ async fn spend(connection: &Connection, redeemed: &[Redeemed], head: i64) -> Res
     let sessions: Vec<_> = redeemed.iter().map(|one| one.session).collect();
     let times: Vec<_> = redeemed.iter().map(|one| one.at).collect();
     connection.execute(sql, params![numbers, sessions, times, head]).await
-}
-
-/// Tells of a change, if that changed any rows.
-async fn changed(connection: &Connection, rows: u64, change: Change, at: Timestamp) -> Result<bool, Failure> {
-    if rows > 0 {
-        feed_rows::write(connection, Some(&change), at).await?;
-    }
-    Ok(rows > 0)
 }
 
 /// Writes one. False: what it is about is not there, or was ended here as well.

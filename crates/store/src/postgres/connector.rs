@@ -21,7 +21,7 @@ use super::lineage::{Line, PROMOTED, Standing};
 #[cfg(test)]
 use super::plans;
 use super::settle;
-use super::settling::{self, Comer, Settling, Way};
+use super::settling::{Comer, Settling, Way};
 
 /// What connections are called in the server's lists of them.
 pub(crate) const APPLICATION: &str = "respoked";
@@ -204,7 +204,7 @@ impl Connector {
             // One that stands by lets nobody in who wants to write.
             let Ok(Ok(told)) = tokio::time::timeout(self.patience.connect, asking).await else { continue };
             if told.lineage.after(line.settled().lineage) == Standing::Promoted {
-                settling::want(line, told.lineage, self.way(config));
+                line.settling.want(told.lineage, self.way(config));
             }
         }
     }

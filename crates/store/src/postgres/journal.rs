@@ -16,7 +16,7 @@ use parking_lot::{Mutex, MutexGuard};
 use tokio::time::Instant;
 
 use super::deeds::{Deed, Redeemed, Taken};
-use super::lineage::{Settled, Standing};
+use super::places::{Settled, Standing};
 
 /// For how long deeds are kept: no standby that is of use lags so far behind.
 const KEPT: Duration = Duration::from_secs(600);

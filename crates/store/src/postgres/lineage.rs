@@ -18,10 +18,11 @@ use respoke_core::chance::Chance;
 use tokio::sync::watch;
 use tokio::time::Instant;
 use tokio_postgres::{Row, SimpleQueryMessage};
-use tokio_util::task::TaskTracker;
 
 use super::failure::Failure;
 use super::journal::{EndedLately, Journal};
+pub(crate) use super::places::Lineage;
+pub(super) use super::places::{Settled, Standing};
 use super::settling::Settling;
 
 /// Asks a server where it stands. The timeline is that of the log which is written now: the control file tells the old one until
@@ -57,30 +58,6 @@ pub enum Promotions {
     Unnoticed,
 }
 
-/// A server's place in the line.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lineage {
-    /// Which cluster of files it was made as. A standby has that of its primary.
-    pub(super) system: i64,
-    /// How often it was promoted, and those before it.
-    pub(crate) timeline: u32,
-}
-
-impl Lineage {
-    /// How a server stands that follows `known`.
-    pub(super) const fn after(self, known: Self) -> Standing {
-        if self.system != known.system {
-            Standing::Stranger
-        } else if self.timeline < known.timeline {
-            Standing::LeftBehind
-        } else if self.timeline == known.timeline {
-            Standing::Same
-        } else {
-            Standing::Promoted
-        }
-    }
-}
-
 /// Where a server stands that answered [`ASK_SERVER`]. None: that cannot be read.
 pub(crate) fn stands(said: &[SimpleQueryMessage]) -> Option<Lineage> {
     Told::of(said).ok().map(|told| told.lineage)
@@ -104,63 +81,6 @@ pub(crate) fn keeps(seen: Lineage, settled: &[u8]) -> Option<&'static str> {
              a server there once with database_promotions = copy_taken, which spends the tokens that may have been redeemed, or \
              see what is to be done after an upgrade (docs/postgres.md)",
         ),
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Same,
-    Promoted,
-    LeftBehind,
-    Stranger,
-}
-
-/// What was settled when a database went on on a timeline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Settled {
-    pub(super) lineage: Lineage,
-    /// Drawn then. Two servers may have been promoted to one timeline, neither knowing of the other.
-    pub(super) draw: u64,
-    /// The newest change that was there before. What was committed with a later one is missing.
-    pub(super) head: i64,
-    /// The log has no numbers between these: they may have been given by a server that was left behind.
-    pub(super) gap: (i64, i64),
-}
-
-impl Settled {
-    const LEN: usize = 44;
-
-    pub(super) fn to_bytes(self) -> Vec<u8> {
-        let mut bytes = Vec::with_capacity(Self::LEN);
-        bytes.extend(self.lineage.system.to_be_bytes());
-        bytes.extend(self.lineage.timeline.to_be_bytes());
-        bytes.extend(self.draw.to_be_bytes());
-        for number in [self.head, self.gap.0, self.gap.1] {
-            bytes.extend(number.to_be_bytes());
-        }
-        bytes
-    }
-
-    /// How many numbers so many rows of the log may have that end with `newest`.
-    pub(super) const fn numbers_of(&self, rows: i64, newest: i64) -> i64 {
-        let (from, to) = self.gap;
-        let reach_it = from < newest && newest.saturating_sub(rows) < to;
-        if reach_it { rows.saturating_add(to - from) } else { rows }
-    }
-
-    pub(super) fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (system, rest) = bytes.split_first_chunk()?;
-        let (timeline, rest) = rest.split_first_chunk()?;
-        let (draw, rest) = rest.split_first_chunk()?;
-        let (head, rest) = rest.split_first_chunk()?;
-        let (from, rest) = rest.split_first_chunk()?;
-        let to = rest.try_into().ok()?;
-        Some(Self {
-            lineage: Lineage { system: i64::from_be_bytes(*system), timeline: u32::from_be_bytes(*timeline) },
-            draw: u64::from_be_bytes(*draw),
-            head: i64::from_be_bytes(*head),
-            gap: (i64::from_be_bytes(*from), i64::from_be_bytes(to)),
-        })
     }
 }
 
@@ -316,14 +236,14 @@ pub(super) struct Given {
 }
 
 impl Line {
-    /// The line that begins with the server that a store was opened on, whose tasks are on `tasks`; or goes on from where the store before
+    /// The line that begins with the server that a store was opened on; or goes on from where the store before
     /// was.
-    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>, tasks: TaskTracker, ended: EndedLately) -> Self {
+    pub(super) fn of(settled: Settled, chance: Arc<dyn Chance>, ended: EndedLately) -> Self {
         let EndedLately(journal) = ended;
         Self {
             place: Mutex::new(Place { settled: journal.begin(settled), moves: 0, beats: None }),
             journal,
-            settling: Settling::on(tasks),
+            settling: Settling::default(),
             given: Given::default(),
             chance,
             moves: watch::Sender::default(),
@@ -342,6 +262,13 @@ impl Line {
         self.journal.go_on(settled);
         drop(place);
         self.moves.send_replace(());
+    }
+
+    /// Has what came too late be ended where the database goes on.
+    pub(super) fn see_to_late(&self) {
+        if self.journal.has_late() {
+            self.settling.look();
+        }
     }
 
     /// Has nodes say that they live where that was settled, though the database does not go on there yet.

@@ -31,6 +31,7 @@ mod feed;
 mod feed_rows;
 mod figures;
 mod first_run;
+mod fitting;
 mod histories;
 #[cfg(test)]
 mod hub_tests;
@@ -53,6 +54,8 @@ mod opening;
 mod options;
 mod own_session;
 mod own_thread;
+mod patience;
+mod places;
 #[cfg(test)]
 pub(crate) mod plans;
 mod pool;

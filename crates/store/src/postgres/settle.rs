@@ -11,10 +11,10 @@ use respoke_core::chance::Chance;
 use respoke_core::clock::Timestamp;
 use respoke_core::id::RequestId;
 use respoke_core::ports::StoreError;
-use tokio_util::task::TaskTracker;
 
 use super::again::since::Since;
-use super::again::{There, Written, write_again, write_deaths_again};
+use super::again::there::There;
+use super::again::{Written, write_again, write_deaths_again};
 use super::audit_rows;
 use super::connect::{Connection, params};
 use super::failure::Failure;
@@ -24,7 +24,7 @@ use super::lineage::{Given, KEY, LEFT_BEHIND, Line, Lineage, Promotions, STRANGE
 use super::migrations::{meta, set_meta};
 use super::node_lives;
 use super::rows::{Columns, one, only, stored};
-use super::settling::{self, Comer, Way};
+use super::settling::{Comer, Way};
 
 /// What those who settle on a new timeline lock together.
 const LOCK: i64 = i64::from_be_bytes(*b"lineage\0");
@@ -39,7 +39,6 @@ pub(super) async fn begin(
     connection: &Connection,
     promotions: Promotions,
     chance: Arc<dyn Chance>,
-    tasks: TaskTracker,
     ended: EndedLately,
 ) -> Result<Option<Line>, StoreError> {
     if promotions == Promotions::Unnoticed {
@@ -52,7 +51,7 @@ pub(super) async fn begin(
     };
     let copy_taken = promotions == Promotions::NoticedAndCopyTaken;
     let settled = settle(connection, seen, copy_taken, &*chance, &Given::default()).await;
-    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance, tasks, ended)))
+    Ok(Some(Line::of(settled.map_err(Failure::nothing_written)?, chance, ended)))
 }
 
 /// Whether a connection may be used for this. A new timeline, to which there is a way, is made fit; until it is, nobody uses it.
@@ -79,7 +78,7 @@ pub(super) async fn admit(
         Standing::Stranger | Standing::LeftBehind => {}
         Standing::Same | Standing::Promoted => {
             if let Some(way) = way {
-                settling::want(line, told.lineage, way);
+                line.settling.want(told.lineage, way);
             }
         }
     }

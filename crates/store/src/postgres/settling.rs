@@ -1,36 +1,27 @@
-//! Who makes a promoted server fit to be used: one task of the store's own. What it does there stands in `settle.rs`.
+//! Which promoted server is to be made fit to be used, and who waits for that. The task that does it stands in `fitting.rs`.
 //!
 //! It may take minutes. So nobody who comes to such a server does it, nor waits for it with a connection in hand: they have it begun, and
 //! wait a while. If they go away, it goes on all the same.
 //!
 //! Invariant: one server at a time. If one is met meanwhile that was promoted later, that one takes its place.
-//! Invariant: it ends with the store, whatever it is at.
 
-use std::panic::AssertUnwindSafe;
-use std::sync::Arc;
 use std::time::Duration;
 
-use futures_util::FutureExt as _;
 use parking_lot::Mutex;
 use respoke_core::chance::Chance;
-use tokio::runtime::Handle;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 use tokio_postgres::Config;
 use tokio_postgres_rustls::MakeRustlsConnect;
 use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
 
-use super::connect::Patience;
-use super::connector::Connector;
 use super::failure::Failure;
-use super::journal::Journal;
-use super::lineage::{Line, Lineage};
-use super::settle;
+use super::patience::Patience;
+use super::places::Lineage;
 use super::tries::part_of;
 
 /// How long a server is left alone after it could not be made fit: at first, and at most.
-const PAUSE_MIN: Duration = Duration::from_millis(100);
+pub(super) const PAUSE_MIN: Duration = Duration::from_millis(100);
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// After which nobody comes back any more to a server that could not be made fit: as a rule it was a mistake to promote it.
 const FORGOTTEN: Duration = Duration::from_secs(60);
@@ -41,15 +32,6 @@ pub(super) struct Way {
     pub(super) config: Config,
     pub(super) tls: Option<MakeRustlsConnect>,
     pub(super) patience: Patience,
-}
-
-impl Way {
-    /// What makes connections there, and has to stay as long as they do.
-    fn connector(self, tasks: TaskTracker) -> Connector {
-        let mut connector = Connector::new(self.config, self.tls, self.patience, tasks);
-        connector.keep_to_those_that_keep();
-        connector
-    }
 }
 
 /// How far it is.
@@ -80,9 +62,7 @@ pub(super) struct Settling {
     stage: watch::Sender<Stage>,
     /// Told when the task is to look anew what to do.
     changed: Notify,
-    tasks: TaskTracker,
-    runtime: Handle,
-    over: CancellationToken,
+    pub(super) over: CancellationToken,
 }
 
 /// What the task is to do.
@@ -93,11 +73,11 @@ struct Aim {
     rest: Option<(Instant, Duration)>,
     /// Where the database goes on since it was promoted last.
     here: Option<Way>,
-    is_running: bool,
+    is_busy: bool,
 }
 
 /// What it does.
-enum Task {
+pub(super) enum Task {
     Fit(Server),
     /// Ends there what came too late to be ended when that server was made fit.
     EndLate(Way),
@@ -105,24 +85,23 @@ enum Task {
 
 /// A server that was met, and is to be made fit.
 #[derive(Clone)]
-struct Server {
-    way: Way,
+pub(super) struct Server {
+    pub(super) way: Way,
     met: Lineage,
 }
 
-impl Settling {
-    /// Its task is on `tasks`, and on the runtime that this is called on.
-    pub(super) fn on(tasks: TaskTracker) -> Self {
+impl Default for Settling {
+    fn default() -> Self {
         Self {
             aim: Mutex::default(),
             stage: watch::Sender::new(Stage::Idle),
             changed: Notify::new(),
-            tasks,
-            runtime: Handle::current(),
             over: CancellationToken::new(),
         }
     }
+}
 
+impl Settling {
     /// Whether a server is being made fit.
     pub(super) fn is_under_way(&self) -> bool {
         *self.stage.borrow() != Stage::Idle
@@ -154,8 +133,33 @@ impl Settling {
         self.over.cancel();
     }
 
+    /// Has a server be made fit that was met, unless it is, or was tried a moment ago.
+    pub(super) fn want(&self, met: Lineage, way: Way) {
+        let mut aim = self.aim.lock();
+        let rests = aim.rest.is_some_and(|(until, _)| Instant::now() < until);
+        match &aim.server {
+            _ if self.over.is_cancelled() => return,
+            Some(server) if met.timeline > server.met.timeline => {}
+            None if !rests => {}
+            Some(_) | None => return,
+        }
+        aim.server = Some(Server { way, met });
+        if !self.is_under_way() {
+            self.stage.send_replace(Stage::Begun);
+        }
+        self.changed.notify_one();
+    }
+
+    /// Has the task look whether something came too late, unless it does so anyway before it rests.
+    pub(super) fn look(&self) {
+        let aim = self.aim.lock();
+        if aim.here.is_some() && !aim.is_busy {
+            self.changed.notify_one();
+        }
+    }
+
     /// Does it, unless there is something else to do, or the store ends.
-    async fn undisturbed<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
+    pub(super) async fn undisturbed<T>(&self, doing: impl Future<Output = T>) -> Option<T> {
         tokio::select! {
             biased;
             () = self.over.cancelled() => None,
@@ -164,23 +168,23 @@ impl Settling {
         }
     }
 
-    /// What to do. None: nothing, and the task ends.
-    fn next(&self, journal: &Journal) -> Option<Task> {
+    /// What to do. None: nothing.
+    pub(super) fn next(&self, has_late: impl Fn() -> bool) -> Option<Task> {
         let mut aim = self.aim.lock();
         let task = match (&aim.server, &aim.here) {
             _ if self.over.is_cancelled() => None,
             (Some(server), _) => Some(Task::Fit(server.clone())),
-            (None, Some(here)) if journal.has_late() => Some(Task::EndLate(here.clone())),
+            (None, Some(here)) if has_late() => Some(Task::EndLate(here.clone())),
             (None, _) => None,
         };
         let stage = if matches!(task, Some(Task::Fit(_))) { Stage::Begun } else { Stage::Idle };
         self.stage.send_replace(stage);
-        aim.is_running = task.is_some();
+        aim.is_busy = task.is_some();
         task
     }
 
     /// Notes what came of a server, unless another one took its place.
-    fn note(&self, server: Server, made: Result<(), Failure>, chance: &dyn Chance) {
+    pub(super) fn note(&self, server: Server, made: Result<(), Failure>, chance: &dyn Chance) {
         let mut aim = self.aim.lock();
         aim.server.take_if(|other| other.met == server.met);
         match made {
@@ -195,95 +199,7 @@ impl Settling {
     }
 }
 
-fn longer(pause: Duration) -> Duration {
+/// The next pause.
+pub(super) fn longer(pause: Duration) -> Duration {
     (pause * 2).min(PAUSE_MAX)
 }
-
-/// Has what came too late be ended where the database goes on.
-pub(super) fn see_to_late(line: &Arc<Line>) {
-    let settling = &line.settling;
-    if line.journal.has_late() && !settling.over.is_cancelled() {
-        let mut aim = settling.aim.lock();
-        // If it runs, it looks once more before it ends.
-        if aim.here.is_some() && !aim.is_running {
-            begin(line, &mut aim);
-        }
-    }
-}
-
-/// Has a server be made fit that was met, unless it is, or was tried a moment ago.
-pub(super) fn want(line: &Arc<Line>, met: Lineage, way: Way) {
-    let settling = &line.settling;
-    if settling.over.is_cancelled() {
-        return;
-    }
-    let mut aim = settling.aim.lock();
-    let rests = aim.rest.is_some_and(|(until, _)| Instant::now() < until);
-    match &mut aim.server {
-        Some(server) if met.timeline > server.met.timeline => {
-            *server = Server { way, met };
-            settling.changed.notify_one();
-        }
-        Some(_) => {}
-        None if rests => {}
-        None => {
-            aim.server = Some(Server { way, met });
-            settling.stage.send_replace(Stage::Begun);
-            begin(line, &mut aim);
-        }
-    }
-}
-
-/// Begins the task, or tells it that there is something else to do.
-fn begin(line: &Arc<Line>, aim: &mut Aim) {
-    if std::mem::replace(&mut aim.is_running, true) {
-        line.settling.changed.notify_one();
-    } else {
-        line.settling.tasks.spawn_on(run(line.clone()), &line.settling.runtime);
-    }
-}
-
-/// Looks again and again whether another server was promoted, until the store ends: nobody comes to one as long as the one before lives.
-pub(super) async fn look_at_others(line: Arc<Line>, connector: Arc<Connector>, pause: Duration) {
-    let over = &line.settling.over;
-    while over.run_until_cancelled(tokio::time::sleep(part_of(pause, &*line.chance))).await.is_some() {
-        let looking = AssertUnwindSafe(connector.look_at_others()).catch_unwind();
-        if let Some(Err(_)) = over.run_until_cancelled(looking).await {
-            tracing::error!("a look at other servers of the database panicked");
-        }
-    }
-}
-
-async fn run(line: Arc<Line>) {
-    let (settling, mut pause) = (&line.settling, PAUSE_MIN);
-    while let Some(task) = settling.next(&line.journal) {
-        let doing = AssertUnwindSafe(work(&line, &task)).catch_unwind();
-        let Some(done) = settling.undisturbed(doing).await else { continue };
-        let done = done.unwrap_or_else(|_| Err(Failure::lost("what makes a promoted server fit panicked")));
-        match (task, done) {
-            (Task::Fit(server), made) => settling.note(server, made, &*line.chance),
-            (Task::EndLate(_), Ok(())) => pause = PAUSE_MIN,
-            (Task::EndLate(_), Err(failure)) => {
-                tracing::warn!(
-                    error = &failure as &dyn std::error::Error,
-                    "what was ended on a server that was left behind could not be ended: it is tried again"
-                );
-                settling.undisturbed(tokio::time::sleep(part_of(pause, &*line.chance))).await;
-                pause = longer(pause);
-            }
-        }
-    }
-}
-
-async fn work(line: &Line, task: &Task) -> Result<(), Failure> {
-    let (Task::Fit(Server { way, .. }) | Task::EndLate(way)) = task;
-    let connector = way.clone().connector(line.settling.tasks.clone());
-    let connection = connector.connect().await?;
-    match task {
-        Task::Fit(_) => settle::make_fit(line, &connection).await,
-        Task::EndLate(_) => settle::end_late(line, &connection).await,
-    }
-}
-
-#[cfg(test)]
-mod tests;

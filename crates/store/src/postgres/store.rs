@@ -15,6 +15,7 @@ use super::connect::{Param, Patience};
 use super::connector::Connector;
 use super::examine::{self, Examined};
 use super::failure::Failure;
+use super::fitting;
 use super::lineage::{Line, Moves};
 use super::message_writer::Messages;
 use super::migrations::Migrated;
@@ -24,7 +25,7 @@ use super::own_thread;
 use super::pool::{Errand, Lent, Pool};
 use super::rows::Columns;
 use super::settle;
-use super::settling::{self, Comer};
+use super::settling::Comer;
 use super::token_writer::{KnownGrounds, Tokens};
 use super::tries::{Figures, Tries, Undone};
 use super::unready::Unready;
@@ -108,19 +109,13 @@ impl PostgresStore {
         let tasks = TaskTracker::new();
         let mut connector = Connector::new(config, tls, patience, tasks.clone());
         let first = Box::pin(connector.connect_to_the_newest()).await.map_err(Failure::nothing_written)?;
-        let line =
-            Box::pin(settle::begin(&first, promotions, chance.clone(), tasks.clone(), ended)).await?.map(Arc::new);
+        let line = Box::pin(settle::begin(&first, promotions, chance.clone(), ended)).await?.map(Arc::new);
         drop(first);
         if let Some(line) = &line {
             connector.keep_to(line.clone());
         }
         connector.keep_to_those_that_keep();
         let connector = Arc::new(connector);
-        if let Some(line) = &line
-            && connector.has_several()
-        {
-            tasks.spawn(settling::look_at_others(line.clone(), connector.clone(), patience.others));
-        }
         let figures = Arc::new(Figures::default());
         let start = Start {
             connector: connector.clone(),
@@ -137,6 +132,12 @@ impl PostgresStore {
         let messages = Writer::start(start, Messages { chance: chance.clone() }, &handle);
         if let Some(runtime) = runtime {
             own_thread::start("respoked-store", runtime, vec![writer.tasks(), messages.tasks()])?;
+        }
+        if let Some(line) = &line {
+            tasks.spawn(fitting::run(line.clone(), tasks.clone()));
+            if connector.has_several() {
+                tasks.spawn(fitting::look_at_others(line.clone(), connector.clone(), patience.others));
+            }
         }
         Ok(Self {
             writer,

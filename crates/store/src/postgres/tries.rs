@@ -9,8 +9,8 @@ use respoke_core::ports::StoreError;
 use thiserror::Error;
 use tokio::time::Instant;
 
-use super::connect::Patience;
 use super::failure::Failure;
+use super::patience::Patience;
 use crate::writer_figures::{Again, Committed, WriterFigures};
 
 /// How often an operation is tried when others are in its way. One whose connection is lost before it was to be committed is tried

@@ -7,7 +7,7 @@ use respoke_core::ports::Change;
 use respoke_core::secret::SecretHash;
 use uuid::Uuid;
 
-use super::{There, changed};
+use super::there::{There, changed};
 use crate::postgres::connect::{Connection, params};
 use crate::postgres::deeds::OfAdmin;
 use crate::postgres::failure::Failure;

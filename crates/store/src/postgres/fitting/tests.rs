@@ -14,6 +14,7 @@ use crate::contract::postgres::there_is_a_server;
 use crate::contract::postgres_nodes::{join, newcomer};
 use crate::contract::postgres_promotion::{Servers, until};
 use crate::postgres::options::Options;
+use crate::postgres::patience::Patience;
 use crate::postgres::store::PostgresStore;
 
 /// Longer than anybody waits here, on a busy machine.
