@@ -61,7 +61,7 @@ fn rows(visit: &Visit, nodes: &[NodeView], requests: &HashMap<u32, u64>) -> Mark
             @let id = node.id.to_string();
             tr {
                 td.whole {
-                    strong { (node.name) " (" (id) ")" } @if node.answers { " " span.tag { "this one" } }
+                    strong { (node.name) " (" (id) ")" } @if node.asked { " " span.tag { "this one" } }
                     br; span.quiet { (node.address) }
                 }
                 td.whole { (state(node, visit.now())) }
@@ -176,7 +176,7 @@ mod tests {
             lag_millis: 0,
             feed_age_millis: 4_999 + u64::from(ago > 6),
             skew_millis: 0,
-            answers: false,
+            asked: false,
         };
         let shown = |state: &'static str, ago| super::state(&node(state, ago), now).into_string();
         let feed = |ago| super::feed_age(&node("serving", ago)).into_string();

@@ -323,7 +323,7 @@ fn a_node_that_is_about_to_end_hands_over_who_shook_hands_before() {
     let id = eventually(|| {
         let nodes = cluster[0].get("/v1/nodes").admin(&admin).call().ok();
         let nodes = nodes.as_array().unwrap();
-        let own = nodes.iter().find(|node| node["answers"] == true).unwrap()["id"].clone();
+        let own = nodes.iter().find(|node| node["asked"] == true).unwrap()["id"].clone();
         (nodes.iter().filter(|node| node["state"] == "serving").count() == 2).then_some(own)
     });
     let (sids, mut held) = ([(); 20].map(|()| cluster[0].sid(&query)), cluster[0].open(&query));

@@ -56,7 +56,7 @@ fn each_node_tells_of_all() {
         });
         let names: Vec<_> = nodes.as_array().unwrap().iter().map(|node| node["name"].clone()).collect();
         assert_eq!(names, ["one", "other"]);
-        let answering: Vec<_> = nodes.as_array().unwrap().iter().filter(|node| node["answers"] == true).collect();
+        let answering: Vec<_> = nodes.as_array().unwrap().iter().filter(|node| node["asked"] == true).collect();
         assert_eq!(answering.len(), 1);
         let address = answering[0]["address"].as_str().unwrap();
         assert!(node.client.url.ends_with(address), "{address}");

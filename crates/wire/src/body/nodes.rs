@@ -40,8 +40,8 @@ pub struct NodeView {
     pub feed_age_millis: u64,
     /// How far its clock is ahead of the database's, in milliseconds; negative: behind.
     pub skew_millis: i64,
-    /// Whether it is the node that answers.
-    pub answers: bool,
+    /// Whether it is the node that was asked, and answers this request.
+    pub asked: bool,
 }
 
 /// The node by which something is.
@@ -77,7 +77,7 @@ impl NodeView {
             lag_millis: record.load.lag_millis,
             feed_age_millis: record.load.feed_age_millis,
             skew_millis: record.load.skew_millis,
-            answers: record.node == here,
+            asked: record.node == here,
         }
     }
 }

@@ -140,7 +140,7 @@ fn place_is_kept(one: &Process, other: &Process) -> bool {
     let admin = one.admin_token("owner");
     let life = || {
         let nodes = one.get("/v1/nodes").admin(&admin).call().ok();
-        let other = nodes.as_array().unwrap().iter().find(|node| node["answers"] == false)?.clone();
+        let other = nodes.as_array().unwrap().iter().find(|node| node["asked"] == false)?.clone();
         Some((other["id"].as_u64()?.to_string(), other["since"].clone()))
     };
     let before = life().unwrap();
