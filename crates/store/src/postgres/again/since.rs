@@ -44,11 +44,11 @@ impl Since {
         object: &str,
         after: Timestamp,
     ) -> Result<bool, Failure> {
-        let after = after.millis();
         const CHANGED: &str = "SELECT 1 FROM respoked.changes WHERE number > $1 AND what = $2 AND at > $3 LIMIT 1";
         const DONE: &str = "SELECT 1 FROM respoked.log
                             WHERE number > $1 AND action = ANY($2) AND app_id IS NOT DISTINCT FROM $3 AND object = $4
                               AND at > $5 LIMIT 1";
+        let after = after.millis();
         // Seldom: so the log, which may have grown by millions, is seldom looked through.
         if let Some(newest) = self.changes
             && connection.query(CHANGED, params![newest, codes::change(change), after]).await?.is_empty()
