@@ -10,7 +10,7 @@ fuzz_target!(|data: &[u8]| {
     let _ = Refused::of_body(data, None);
     let Ok(text) = std::str::from_utf8(data) else { return };
     for line in lines(text) {
-        let Ok(Object::Request { id, op }) = Object::read(line) else { continue };
+        let Ok(Object::Request { id, op, .. }) = Object::read(line) else { continue };
         let Ok(Asked::Operation(_, request)) = Asked::read(Op::of(op.text())) else { continue };
         let is_clean = |text: &str| text.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'#');
         assert!(request.path.starts_with('/') && !request.path.contains('?') && is_clean(&request.path));

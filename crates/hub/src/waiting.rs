@@ -26,6 +26,12 @@ pub struct WaitingLimits {
 }
 
 impl Hub {
+    /// Bytes of all events' frames that anybody holds.
+    #[must_use]
+    pub fn events_held(&self) -> usize {
+        self.local.sockets.notes().events()
+    }
+
     /// Once a second: closes those for whom most waits, if too much waits for the sockets of a caller or for all. `whose`
     /// tells callers apart.
     pub fn bound_waiting<K: Eq + Hash>(&self, limits: WaitingLimits, whose: impl Fn(&Socket) -> K) {

@@ -88,6 +88,7 @@ pub struct Started {
     watch: Arc<Watch>,
     api: Arc<Api>,
     sockets: Arc<Sockets>,
+    respoke1: Respoke1,
     door: Arc<Door>,
     places: Arc<Places>,
     listener: TcpListener,
@@ -277,15 +278,15 @@ pub async fn prepare_life(
         broker.store().close().await;
         return Err(error.into());
     }
-    let shares = Arc::new(Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone()));
-    let beside = (shares, Carriers::default());
+    let shares = Shares::new(config.sockets_per_address_max, config.trusted_proxies.clone());
+    let beside = (Arc::new(shares), Carriers::default());
     let answering = Arc::new(Answering::new(api.clone()));
     let tunnel = Arc::new(Tunnel::new(answering.clone(), api.clone()));
-    let inside = (hub.clone(), api.clone(), tunnel.clone());
-    let respoke1 = Respoke1::new(inside, config.sockets(), beside.clone());
+    let respoke1 = Respoke1::new((hub.clone(), api.clone(), tunnel.clone()), config.sockets(), beside.clone());
     let sockets = Sockets::new(hub, api.clone(), tunnel, config.sockets(), beside);
     let trusted_proxies = config.trusted_proxies.clone();
-    let door = Arc::new(Door::new(&api, answering, (sockets.clone(), respoke1), trusted_proxies, tls.is_some()));
+    let door =
+        Arc::new(Door::new(&api, answering, (sockets.clone(), respoke1.clone()), trusted_proxies, tls.is_some()));
     let started = Started {
         address,
         url,
@@ -296,6 +297,7 @@ pub async fn prepare_life(
         watch,
         api,
         sockets,
+        respoke1,
         door,
         places,
         listener,
@@ -367,6 +369,7 @@ impl Started {
         // Until the last socket is gone: one that waits for its turn to be sent away is still served.
         let serving = hard.child_token();
         self.sockets.keep(&tasks, &serving);
+        self.respoke1.keep(&tasks, &serving);
         let (broker, stopped) = (self.broker.clone(), serving.clone());
         tasks.spawn(enduring::run("follower", move || {
             let (broker, stopped) = (broker.clone(), stopped.clone());

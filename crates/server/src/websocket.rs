@@ -13,6 +13,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::{Pin, pin};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -151,26 +152,36 @@ pub(crate) struct Writer<'a> {
     pub(crate) ping: &'a Mutex<Option<Bytes>>,
     /// Whether a client that is closed for this still gets what waits for it.
     pub(crate) is_told: fn(Close) -> bool,
+    /// Whether a write is under way. If it is broken off, nothing can be written behind it.
+    pub(crate) busy: &'a AtomicBool,
 }
 
 impl Writer<'_> {
-    /// Writes `packets`, and then what waits, as much as there is at a time, until the outbox closes.
+    /// Writes `packets`, and then what waits, of which `takes` is told before it is written, as much as there is at a time, until the outbox closes.
     ///
     /// A write that makes no progress for the write timeout fails (`transport/impatient.rs`). However slowly the client reads, once
     /// its socket is closed what is under way, and then what waits, take one write timeout each at most.
-    pub(crate) async fn write<W: AsyncWrite + Unpin>(&self, io: &mut W, packets: &mut VecDeque<Bytes>) -> Written {
+    pub(crate) async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        io: &mut W,
+        packets: &mut VecDeque<Bytes>,
+        takes: impl Fn(&VecDeque<Bytes>),
+    ) -> Written {
         let outbox = &self.socket.outbox;
         loop {
-            if packets.is_empty()
-                && let Taken::Closed(why) = outbox.take(packets).await
-            {
-                return Written::Until(why);
+            if packets.is_empty() {
+                let taken = outbox.take(packets).await;
+                takes(packets);
+                if let Taken::Closed(why) = taken {
+                    return Written::Until(why);
+                }
             }
             if let Some(why) = asleep(self.api, outbox).await {
                 packets.clear();
                 return Written::Until(why);
             }
             let pong = self.ping.lock().take().map(Frame::pong);
+            self.busy.store(true, Ordering::Relaxed);
             let written = {
                 let progresses = || self.api.places.progresses(self.socket);
                 let mut writing = pin!(write_frames(io, pong, packets, progresses));
@@ -188,6 +199,7 @@ impl Writer<'_> {
                     }
                 }
             };
+            self.busy.store(false, Ordering::Relaxed);
             if let Err(error) = written {
                 let slow = error.kind() == io::ErrorKind::TimedOut;
                 return Written::Failed(if slow { Close::SlowConsumer } else { Close::Left });

@@ -103,6 +103,7 @@ pub(super) const SERVER: &[Room] = &[
             "transport",
             "limits",
             "metrics",
+            "machine",
         ],
         is_for: "respoke.1, for applications written today",
     },

@@ -35,15 +35,19 @@ impl Live {
     pub(super) async fn answer(&self, id: u64, op: &str) -> Result<(), Close> {
         // Who does not read its answers is not given more to answer.
         self.room().await;
+        let _turn = self.turn.lock().await;
         if let Some(why) = self.socket.outbox.closed() {
             return Err(why);
         }
+        let done = self.ring.lock().answer(id);
+        if let Some(answer) = done {
+            // Its client came back, and had not heard.
+            self.socket.outbox.offer(answer);
+            return self.idle(1);
+        }
         let tunnel = &self.inside.tunnel;
         let (method, body, tunnelled) = match Asked::read(Op::of(op)) {
-            Ok(Asked::Ping) => {
-                self.socket.outbox.offer(said::ok(id, b"{}", None));
-                return self.idle(1);
-            }
+            Ok(Asked::Ping) => return self.ping(id),
             Ok(Asked::Operation(method, request)) => {
                 let tunnelled = tunnel.answer(&self.socket, method, &request).await;
                 (method.as_str(), request.data.unwrap_or_default(), tunnelled)
@@ -55,6 +59,7 @@ impl Live {
             tunnel.show(&self.socket, (method, body), &tunnelled, Some(frame.len()));
         }
         // A long one is counted by whom it is kept.
+        self.ring.lock().answers(id, &frame);
         let share = if frame.len() > SMALL_LEN { 0 } else { frame.len() };
         self.socket.outbox.offer_share(frame, share);
         if tunnelled.status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
@@ -63,6 +68,12 @@ impl Live {
         }
         // What reached no handler was counted by no rate.
         if tunnelled.route.is_none() { self.idle(1) } else { Ok(()) }
+    }
+
+    /// Answers whoever asks for nothing else.
+    pub(super) fn ping(&self, id: u64) -> Result<(), Close> {
+        self.socket.outbox.offer(said::ok(id, b"{}", None));
+        self.idle(1)
     }
 
     /// Refuses a request at once, because too many are under way.

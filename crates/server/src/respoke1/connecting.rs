@@ -3,14 +3,14 @@
 //! its rights, its limits and its charges.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use respoke_core::code::Code;
 use respoke_core::ops::{Caller, Credential};
 use respoke_core::refusal::Refusal;
 use respoke_core::secret::Secret;
-use respoke_hub::Opening;
-use respoke_wire::close::Close;
+use respoke_hub::{Connection, Opening};
 use respoke_wire::dialect::Dialect;
 use respoke_wire::respoke1::bye::Bye;
 use respoke_wire::respoke1::{Connect, STATE_LEN_MAX, State, is_key};
@@ -19,8 +19,9 @@ use serde::Deserialize;
 use serde_json::json;
 
 use super::answering::{NO_KEY, error_object};
+use super::exchange::Sending;
 use super::guest::Guest;
-use super::live::Live;
+use super::live::{Live, Transport};
 use super::welcome::Welcome;
 use crate::call::throttled;
 use crate::facts::asker;
@@ -100,21 +101,9 @@ const fn bye_of(code: Code) -> Bye {
 }
 
 impl Guest {
-    /// Lets a client in, and makes its welcome.
-    pub(super) async fn connect(&self, id: u64, connect: Connect) -> Result<(Live, Bytes), Unwelcome> {
-        let connected = self.connection(id, &connect).await?;
-        let Connected { live, redeemed, view } = connected;
-        let welcome = Welcome::begin(&live, redeemed.as_ref(), &view);
-        let welcome = welcome.restore(&live, connect.state.unwrap_or_default()).await;
-        Ok((live, welcome.object(id)))
-    }
-
-    async fn refused(&self, id: u64, problem: Problem) -> Unwelcome {
-        Unwelcome::answered(id, &self.inside.tunnel.refuse_stranger(self.address, problem).await)
-    }
-
-    async fn connection(&self, id: u64, connect: &Connect) -> Result<Connected, Unwelcome> {
-        if let Err(refusal) = check(connect) {
+    /// Lets a client in, and makes its welcome. The welcome is what is written first.
+    pub(super) async fn connect(&self, id: u64, connect: Connect) -> Result<(Transport, Sending), Unwelcome> {
+        if let Err(refusal) = check(&connect) {
             return Err(self.refused(id, refusal.into()).await);
         }
         let redeemed = match &connect.token_id {
@@ -124,25 +113,69 @@ impl Guest {
         let Some(token) = redeemed.as_ref().or(connect.app_token.as_ref()) else {
             return Err(self.refused(id, Refusal::missing("tokenId").into()).await);
         };
-        let live = match self.open(Credential::AppToken(token.clone())).await {
-            Ok(live) => live,
-            Err(Unopened::Refused(problem)) => return Err(self.refused(id, problem).await),
-            Err(Unopened::NoRoom) => {
-                let refused = self.refused(id, Refusal::ConnectionLimit.into()).await;
-                return Err(Unwelcome { bye: Some(Bye::Overloaded), ..refused });
-            }
+        let credential = Credential::AppToken(token.clone());
+        let caller = match self.admit(&credential).await {
+            Ok(caller) => caller,
+            Err(problem) => return Err(self.refused(id, problem).await),
         };
+        if let Some(resumed) = self.resume(id, &connect, &caller).await {
+            return Ok(resumed);
+        }
+        let Some(transport) = self.open(credential, caller) else {
+            // The node, the address or the endpoint has its most. Some of these may be of links that broke, and be closed soon.
+            let refused = self.refused(id, Refusal::ConnectionLimit.into()).await;
+            return Err(Unwelcome { bye: Some(Bye::Overloaded), ..refused });
+        };
+        let live = &transport.live;
+        let connection = self.register(id, live, &connect).await?;
+        let welcome = Welcome::begin(live, redeemed, &connection, self.new_key(live));
+        let welcome = welcome.restore(live, connect.state.unwrap_or_default()).await;
+        let taking = live.taking.clone().lock_owned().await;
+        let packets = [live.inside.api.places.keep(welcome.object(id), &live.socket)].into();
+        Ok((transport, Sending { packets, taking }))
+    }
+
+    /// Has a client that lost its connection go on with it, if it knows the key, is who it was, and can be given all that it missed.
+    async fn resume(&self, id: u64, connect: &Connect, caller: &Caller) -> Option<(Transport, Sending)> {
+        let found = self.sessions.find(connect.resume.as_ref()?.expose())?;
+        if !caller.is_same(&found.socket.opening.caller) || found.socket.outbox.closed().is_some() {
+            return None;
+        }
+        // From here on that websocket carries it, or this one; where it cannot go on, it ends with this one.
+        let transport = found.attach();
+        let live = &transport.live;
+        let taking = live.taking.clone().lock_owned().await;
+        let connection = live.socket.connection()?;
+        let missed = live.ring.lock().since(connect.got.unwrap_or(0))?;
+        if transport.replaced.is_cancelled() || live.socket.outbox.closed().is_some() {
+            return None;
+        }
+        live.inside.hub.heard(&live.socket);
+        let welcome = Welcome::begin(live, None, &connection, self.new_key(live)).resumed();
+        let mut packets = missed;
+        packets.push_front(welcome.object(id));
+        Some((transport, Sending { packets, taking }))
+    }
+
+    fn new_key(&self, live: &Arc<Live>) -> Secret {
+        self.sessions.rotate(live, &live.keys, self.inside.api.broker.chance()).text()
+    }
+
+    /// Registers the socket as the endpoint's connection.
+    async fn register(&self, id: u64, live: &Live, connect: &Connect) -> Result<Arc<Connection>, Unwelcome> {
         let capabilities = connect.capabilities.as_ref();
         let body = json!({"clientType": connect.sdk, "capabilities": capabilities}).to_string();
         let request = Request { path: "/v1/connections".into(), query: None, headers: Vec::new(), data: Some(&body) };
         let registered = self.inside.tunnel.answer(&live.socket, Method::Post, &request).await;
-        match serde_json::from_slice(&registered.body).ok().filter(|_| registered.status == 200) {
-            Some(view) => Ok(Connected { live, redeemed, view }),
-            None => {
-                self.inside.hub.close(&live.socket, Close::Left);
-                Err(Unwelcome::answered(id, &registered))
-            }
+        match live.socket.connection().filter(|_| registered.status == 200) {
+            Some(connection) => Ok(connection),
+            None if registered.status == 200 => Err(Some(Bye::Revoked).into()),
+            None => Err(Unwelcome::answered(id, &registered)),
         }
+    }
+
+    async fn refused(&self, id: u64, problem: Problem) -> Unwelcome {
+        Unwelcome::answered(id, &self.inside.tunnel.refuse_stranger(self.address, problem).await)
     }
 
     /// Redeems a token for the token of a session.
@@ -164,27 +197,32 @@ impl Guest {
         }
     }
 
-    /// Opens a socket for who shows the token of a session, as the handshake of the original clients does.
-    async fn open(&self, credential: Credential) -> Result<Live, Unopened> {
+    /// Whether who shows the token of a session may come in, as the handshake of the original clients asks it.
+    async fn admit(&self, credential: &Credential) -> Result<Caller, Problem> {
         let api = &self.inside.api;
-        api.check_standing().map_err(Problem::from)?;
-        let caller = match api.broker.authenticate(&credential, Some(self.address)).await {
+        api.check_standing()?;
+        let caller = match api.broker.authenticate(credential, Some(self.address)).await {
             Err(Refusal::Unauthenticated) => {
                 let wait = api.throttle.credential_failed(self.address, api.monotonic());
-                return Err(wait.map_or_else(|| Refusal::Unauthenticated.into(), throttled).into());
+                return Err(wait.map_or_else(|| Refusal::Unauthenticated.into(), throttled));
             }
-            proved => proved.map_err(Problem::from)?,
+            proved => proved?,
         };
         if let Caller::Endpoint { app, .. } = &caller
             && !app.settings.permits_origin(self.origin.as_deref())
         {
-            return Err(Problem::from(Refusal::OriginRefused).into());
+            return Err(Refusal::OriginRefused.into());
         }
+        if let Err(limited) = api.limits.check(Demand::Connect, &caller, None, self.address) {
+            api.watch.refused(asker(&caller).1.app_id, Code::RateLimited);
+            return Err(limited.into());
+        }
+        Ok(caller)
+    }
+
+    /// Opens a socket. None: there is no room, which is noted.
+    fn open(&self, credential: Credential, caller: Caller) -> Option<Transport> {
         let app_id = asker(&caller).1.app_id;
-        api.limits.check(Demand::Connect, &caller, None, self.address).map_err(|limited| {
-            api.watch.refused(app_id, Code::RateLimited);
-            Problem::from(limited)
-        })?;
         let opening = Opening {
             credential,
             caller,
@@ -194,34 +232,12 @@ impl Guest {
             dialect: Dialect::Respoke1,
         };
         let share = self.inside.shares.take(self.address);
-        let opened = share.and_then(|share| Some((self.inside.hub.open(opening)?, share)));
-        let Some((socket, share)) = opened else {
-            api.watch.refused(app_id, Code::ConnectionLimit);
-            return Err(Unopened::NoRoom);
+        let Some((socket, share)) = share.and_then(|share| Some((self.inside.hub.open(opening)?, share))) else {
+            self.inside.api.watch.refused(app_id, Code::ConnectionLimit);
+            return None;
         };
-        Ok(Live::new(self.inside.clone(), socket, share))
+        Some(Live::begin(self.inside.clone(), self.sessions.clone(), socket, share))
     }
-}
-
-/// Why no socket was opened.
-enum Unopened {
-    Refused(Problem),
-    /// The node, the address or the endpoint has its most. Some of these may be of links that broke, and be closed soon.
-    NoRoom,
-}
-
-impl From<Problem> for Unopened {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
-}
-
-/// A client that was let in and registered.
-struct Connected {
-    live: Live,
-    /// The token of the session that was opened for it.
-    redeemed: Option<Secret>,
-    view: super::welcome::ConnectionView,
 }
 
 /// Whether what a client says of itself can be understood in one way.

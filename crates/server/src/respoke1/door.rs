@@ -1,6 +1,7 @@
 //! The way in: a request that becomes a websocket.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, HttpBody};
 use axum::response::Response;
@@ -10,10 +11,17 @@ use hyper::upgrade::OnUpgrade;
 use respoke_hub::Hub;
 use respoke_wire::respoke1::{FAMILY, FRAME_LEN_MAX, PROTOCOL};
 
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
 use super::guest::Guest;
 use super::inside::Inside;
+use super::live::Live;
+use super::ring::AllRings;
+use super::sessions::Sessions;
 use crate::call::host_of;
 use crate::config::SocketSettings;
+use crate::enduring;
 use crate::limits::LIMITED_PAUSE;
 use crate::metrics::Route;
 use crate::state::Api;
@@ -27,11 +35,17 @@ const PATH: &str = "/v1/socket";
 /// Websockets of an address that did not say yet who they are. A page opens one, and an office's pages may all come back at
 /// once; each is here for a round trip. Whoever opens them for nothing has so many for ten seconds each.
 const GUESTS_PER_ADDRESS: usize = 64;
+/// How often it is looked whether too much is kept.
+const SHED_EVERY: Duration = Duration::from_secs(1);
 /// Browsers and whatever else is written today mask what they send.
 const TAKING: Taking = Taking { message_len_max: FRAME_LEN_MAX, unmasked: false };
 
 /// The door.
-pub(crate) struct Respoke1(Arc<Inside>);
+#[derive(Clone)]
+pub(crate) struct Respoke1 {
+    inside: Arc<Inside>,
+    sessions: Arc<Sessions<Live>>,
+}
 
 impl std::fmt::Debug for Respoke1 {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -52,17 +66,39 @@ impl Respoke1 {
         (shares, carriers): (Arc<Shares>, Carriers),
     ) -> Self {
         let guests = shares.others(GUESTS_PER_ADDRESS);
-        Self(Arc::new(Inside { hub, api, tunnel, settings, shares, guests, carriers }))
+        let rings = AllRings::default();
+        let inside = Inside { hub, api, tunnel, settings, shares, guests, carriers, rings };
+        Self { inside: Arc::new(inside), sessions: Arc::default() }
+    }
+
+    /// Starts what runs beside the sockets, on `tasks` and until `stop`: once a second what is kept for clients that may come back is
+    /// given up, if it leaves too little room for what waits. It counts among that, and others would be closed for it.
+    pub(crate) fn keep(&self, tasks: &TaskTracker, stop: &CancellationToken) {
+        let (inside, sessions, stopped) = (self.inside.clone(), self.sessions.clone(), stop.clone());
+        tasks.spawn(enduring::run("rings", move || {
+            let (inside, sessions, stopped) = (inside.clone(), sessions.clone(), stopped.clone());
+            async move {
+                let shedding = async {
+                    loop {
+                        tokio::time::sleep(SHED_EVERY).await;
+                        if inside.hub.events_held() > inside.api.places.waiting_limits().all / 2 {
+                            sessions.all().iter().for_each(|live| live.ring.lock().give_up());
+                        }
+                    }
+                };
+                let _ = stopped.run_until_cancelled(shedding).await;
+            }
+        }));
     }
 
     /// Answers a request at [`PATH`].
     pub(crate) fn serve<B: HttpBody>(&self, knock: Knock<B>) -> Response {
         let (method, address) = (method_name(knock.request.method()), knock.address);
         let mut response = self.upgrade(knock);
-        if response.status() == StatusCode::UPGRADE_REQUIRED && self.0.api.limits.check_nobody(address).is_err() {
+        if response.status() == StatusCode::UPGRADE_REQUIRED && self.inside.api.limits.check_nobody(address).is_err() {
             response = too_many();
         }
-        self.0.api.metrics.counted(Route::Fixed(PATH), method, response.status().as_u16());
+        self.inside.api.metrics.counted(Route::Fixed(PATH), method, response.status().as_u16());
         response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
         response
     }
@@ -70,11 +106,12 @@ impl Respoke1 {
     /// Turns the request into a websocket.
     fn upgrade<B: HttpBody>(&self, mut knock: Knock<B>) -> Response {
         let Some(accept) = accept_key(&knock.request) else { return refuse() };
-        let Some(share) = self.0.guests.take(knock.address) else { return too_many() };
+        let Some(share) = self.inside.guests.take(knock.address) else { return too_many() };
         let headers = knock.request.headers();
         let (speaks, protocol) = agreed(headers);
         let guest = Guest {
-            inside: self.0.clone(),
+            inside: self.inside.clone(),
+            sessions: self.sessions.clone(),
             address: knock.address,
             origin: headers.get(ORIGIN).map(|origin| String::from_utf8_lossy(origin.as_bytes()).into_owned()),
             host: host_of(headers, knock.request.uri()).map(str::to_owned),
@@ -83,7 +120,7 @@ impl Respoke1 {
         };
         let upgrading = hyper::upgrade::on(&mut knock.request);
         knock.place.becomes_socket();
-        self.0.carriers.tasks.spawn(run(guest, upgrading, knock.place));
+        self.inside.carriers.tasks.spawn(run(guest, upgrading, knock.place));
         switch(accept, protocol)
     }
 }

@@ -3,31 +3,67 @@
 
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use futures_util::StreamExt;
 use parking_lot::Mutex;
 use respoke_core::grant::Lapse;
+use respoke_hub::outbox::Taken;
 use respoke_wire::close::Close;
 use respoke_wire::respoke1::bye::Bye;
-use respoke_wire::respoke1::{ALIVE, Object, lines};
+use respoke_wire::respoke1::{ALIVE, Asked, Object, lines};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::time::Instant;
+use tokio::sync::OwnedMutexGuard;
+use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::error::ProtocolError;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::CloseCode;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 use tokio_util::sync::CancellationToken;
 
-use super::live::{Live, WINDOW};
-use crate::websocket::{Stream, Writer, Written, close_frame, write_frames};
+use super::inside::KEEP;
+use super::live::{Live, Transport, WINDOW};
+use crate::websocket::{CLOSE_TIMEOUT, Stream, Writer, Written, close_frame, write_frames};
 
 /// Bytes of requests of a client that wait behind the one that is being answered. Nothing more is read before they are fewer.
 const WAITING_LEN_MAX: usize = 64 * 1024;
 
 /// What is written and read first on the socket of a client that was let in.
 pub(super) struct First {
-    pub(super) welcome: Bytes,
+    pub(super) sending: Sending,
     /// The frame that held `connect`, which may hold requests behind it.
     pub(super) frame: Utf8Bytes,
+}
+
+/// What is written before all else, by who alone takes from the outbox.
+pub(super) struct Sending {
+    pub(super) packets: VecDeque<Bytes>,
+    pub(super) taking: OwnedMutexGuard<()>,
+}
+
+/// How a websocket ended.
+pub(super) enum Ended {
+    /// The link broke, and nobody took leave.
+    Lost,
+    /// The client left, or was told to.
+    Told {
+        /// It was closed for what it sent, of which there may be more.
+        is_unread: bool,
+    },
+}
+
+/// Why nothing more is read of a client.
+enum Gone {
+    /// It is to be closed for this.
+    Closed(Close),
+    /// The link broke.
+    Lost,
+}
+
+impl From<Close> for Gone {
+    fn from(why: Close) -> Self {
+        Self::Closed(why)
+    }
 }
 
 /// Requests that wait for the one before them.
@@ -66,37 +102,90 @@ struct Seen {
 /// A request that is being answered.
 type UnderWay<'a> = Pin<Box<dyn Future<Output = Result<(), Close>> + Send + 'a>>;
 
-impl Live {
-    /// Exchanges objects with the client until one of both ends that. True: it was closed for what it sent, of which there
-    /// may be more.
+impl Transport {
+    /// Exchanges objects with the client until one of both ends that.
     pub(super) async fn exchange<R: AsyncRead + Unpin, W: AsyncWrite + Unpin>(
-        self,
-        First { welcome, frame }: First,
+        &self,
+        First { sending, frame }: First,
         stream: &mut Stream<R>,
         io: &mut W,
-    ) -> bool {
-        let over = self.inside.carriers.hard.child_token();
-        let ping = Mutex::new(None);
+    ) -> Ended {
+        let (live, hard) = (&*self.live, &self.live.inside.carriers.hard);
+        let over = self.replaced.child_token();
+        let (ping, busy, is_lost) = (Mutex::new(None), AtomicBool::new(false), AtomicBool::new(false));
         let mut waiting = Waiting::default();
-        let refused = self.take(lines(&frame).skip(1), &mut waiting).await;
-        drop(frame);
-        if let Err(why) = refused {
-            self.inside.hub.close(&self.socket, why);
+        if let Err(why) = live.take(lines(&frame).skip(1), &mut waiting).await {
+            live.inside.hub.close(&live.socket, why);
         }
-        let reading = self.read(stream, waiting, &ping, &over);
+        drop(frame);
+        let reading = async {
+            match live.read(stream, waiting, &ping, &over).await {
+                Some(Gone::Closed(why)) => live.inside.hub.close(&live.socket, why),
+                Some(Gone::Lost) => {
+                    is_lost.store(true, Ordering::Relaxed);
+                    over.cancel();
+                }
+                None => {}
+            }
+        };
         let writing = async {
+            let Sending { packets, taking } = sending;
             // A write is broken off anywhere; a request that is under way is not.
             tokio::select! {
                 biased;
                 () = over.cancelled() => {}
-                () = self.write(welcome, io, &ping) => {}
+                () = hard.cancelled() => {}
+                lost = live.write(packets, io, (&ping, &busy)) => is_lost.store(lost, Ordering::Relaxed),
             }
+            drop(taking);
             over.cancel();
         };
         tokio::join!(reading, writing);
-        self.socket.outbox.closed() == Some(Close::BadFrame)
+        if self.replaced.is_cancelled() {
+            if !busy.load(Ordering::Relaxed) {
+                let telling = async {
+                    let bye = Bye::Replaced;
+                    let mut told = VecDeque::from([bye.object(None)]);
+                    write_frames(io, None, &mut told, || {}).await?;
+                    write_frames(io, Some(close_frame(bye.code(), bye.word())), &mut told, || {}).await
+                };
+                let _ = timeout(CLOSE_TIMEOUT, Box::pin(telling)).await;
+            }
+            return Ended::Told { is_unread: false };
+        }
+        match live.socket.outbox.closed() {
+            None if is_lost.load(Ordering::Relaxed) => Ended::Lost,
+            why => Ended::Told { is_unread: why == Some(Close::BadFrame) },
+        }
     }
 
+    /// Waits for the client to come back, and keeps what is for it meanwhile.
+    pub(super) async fn linger(self) {
+        let (live, soft) = (&*self.live, &self.live.inside.carriers.soft);
+        live.inside.hub.not_listening(&live.socket);
+        let collecting = async {
+            let _taking = live.taking.lock().await;
+            let mut objects = VecDeque::new();
+            loop {
+                let taken = live.socket.outbox.take(&mut objects).await;
+                live.sends(&objects);
+                objects.clear();
+                if let Taken::Closed(_) = taken {
+                    return;
+                }
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.replaced.cancelled() => {}
+            () = soft.cancelled() => {}
+            () = collecting => {}
+            () = tokio::time::sleep(KEEP) => {}
+        }
+    }
+}
+
+impl Live {
     /// Takes frames and answers requests, one after the other, until the client goes or is to go.
     async fn read<R: AsyncRead + Unpin>(
         &self,
@@ -104,24 +193,24 @@ impl Live {
         mut waiting: Waiting,
         ping: &Mutex<Option<Bytes>>,
         over: &CancellationToken,
-    ) {
+    ) -> Option<Gone> {
         let mut cancelled = pin!(over.cancelled());
         let interval = self.inside.settings.heartbeat_interval;
         let mut alive = pin!(tokio::time::sleep(interval));
         let mut under_way: Option<UnderWay<'_>> = None;
-        loop {
+        let gone = loop {
             if under_way.is_none()
                 && let Some((id, op)) = waiting.pop()
             {
                 under_way = Some(Box::pin(async move { self.answer(id, &op).await }));
             }
-            let done = tokio::select! {
+            let done: Result<(), Gone> = tokio::select! {
                 biased;
-                () = cancelled.as_mut() => break,
+                () = cancelled.as_mut() => break None,
                 done = answered(&mut under_way) => {
                     under_way = None;
                     self.inside.hub.heard(&self.socket);
-                    done
+                    done.map_err(Gone::from)
                 }
                 () = alive.as_mut() => {
                     alive.as_mut().reset(Instant::now() + interval);
@@ -134,18 +223,18 @@ impl Live {
                     let taken = self.message(message, seen, ping, &mut waiting).await;
                     taken.and_then(|()| match stream.get_mut().pieces.take() {
                         0 => Ok(()),
-                        pieces => self.idle(pieces),
+                        pieces => Ok(self.idle(pieces)?),
                     })
                 }
             };
-            if let Err(why) = done {
-                self.inside.hub.close(&self.socket, why);
-                break;
+            if let Err(gone) = done {
+                break Some(gone);
             }
-        }
+        };
         if let Some(under_way) = under_way {
             let _ = under_way.await;
         }
+        gone
     }
 
     /// Takes what came.
@@ -155,25 +244,28 @@ impl Live {
         seen: Seen,
         ping: &Mutex<Option<Bytes>>,
         waiting: &mut Waiting,
-    ) -> Result<(), Close> {
+    ) -> Result<(), Gone> {
         match message {
             Some(Ok(Message::Text(text))) => {
                 self.inside.hub.heard(&self.socket);
-                self.take(lines(&text), waiting).await
+                Ok(self.take(lines(&text), waiting).await?)
             }
             Some(Ok(Message::Ping(payload))) => {
                 *ping.lock() = Some(payload);
                 self.socket.outbox.wake();
-                self.beats(seen.stands)
+                Ok(self.beats(seen.stands)?)
             }
-            Some(Ok(Message::Pong(_) | Message::Frame(_))) => self.beats(seen.stands),
-            // What most clients do that go.
-            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err(Close::Left),
+            Some(Ok(Message::Pong(_) | Message::Frame(_))) => Ok(self.beats(seen.stands)?),
+            // A browser whose page is left says that it goes away. Who says nothing, or anything else, may come back.
+            Some(Ok(Message::Close(Some(frame)))) if matches!(frame.code, CloseCode::Normal | CloseCode::Away) => {
+                Err(Close::Left.into())
+            }
+            Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => Err(Gone::Lost),
             Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
-                Err(Close::BadFrame)
+                Err(Close::BadFrame.into())
             }
-            Some(Err(Error::Io(_))) if seen.flooded => Err(Close::BadFrame),
-            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Close::Left),
+            Some(Err(Error::Io(_))) if seen.flooded => Err(Close::BadFrame.into()),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => Err(Gone::Lost),
         }
     }
 
@@ -181,9 +273,30 @@ impl Live {
     async fn take<'a>(&self, lines: impl Iterator<Item = &'a str>, waiting: &mut Waiting) -> Result<(), Close> {
         for line in lines {
             match Object::read(line) {
-                Ok(Object::Request { id, op }) if waiting.requests.len() < WINDOW => waiting.push(id, op.text()),
-                Ok(Object::Request { id, .. }) => self.refuse_one_more(id).await?,
-                Ok(Object::Alive) => self.idle(1)?,
+                Ok(Object::Request { id, op, got }) => {
+                    if let Some(got) = got {
+                        self.got(got);
+                    }
+                    if op.is_ping() && matches!(Asked::read(op), Ok(Asked::Ping)) {
+                        // Ahead of what is under way: whoever asks wants to know whether the link lives.
+                        self.ping(id)?;
+                    } else if waiting.requests.len() < WINDOW {
+                        waiting.push(id, op.text());
+                    } else {
+                        self.refuse_one_more(id).await?;
+                    }
+                }
+                Ok(Object::Got(got)) => {
+                    self.got(got);
+                    self.idle(1)?;
+                }
+                Ok(Object::Alive) => {
+                    let was_asked = self.ring.lock().lives();
+                    if was_asked {
+                        self.settle();
+                    }
+                    self.idle(1)?;
+                }
                 Ok(Object::Leave) => return Err(Close::Left),
                 Ok(Object::Connect { .. }) | Err(_) => return Err(Close::BadFrame),
             }
@@ -210,18 +323,32 @@ impl Live {
         self.idle(1)
     }
 
-    /// Writes the welcome and what waits until the outbox closes, and then takes leave.
-    async fn write<W: AsyncWrite + Unpin>(&self, welcome: Bytes, io: &mut W, ping: &Mutex<Option<Bytes>>) {
+    /// Notes that so many events have come, and with them the welcome.
+    fn got(&self, events: u64) {
+        self.ring.lock().got(events);
+        self.settle();
+    }
+
+    /// Writes `packets` and what waits until the outbox closes, and then takes leave. True: the link broke.
+    async fn write<W: AsyncWrite + Unpin>(
+        &self,
+        mut packets: VecDeque<Bytes>,
+        io: &mut W,
+        (ping, busy): (&Mutex<Option<Bytes>>, &AtomicBool),
+    ) -> bool {
         let (socket, api, timeout) = (&self.socket, &*self.inside.api, self.inside.settings.write_timeout);
-        let mut packets = VecDeque::from([api.places.keep(welcome, socket)]);
-        let writer = Writer { api, socket, timeout, ping, is_told };
-        let why = match writer.write(io, &mut packets).await {
+        let writer = Writer { api, socket, timeout, ping, is_told, busy };
+        let why = match writer.write(io, &mut packets, |taken| self.sends(taken)).await {
             Written::Until(why) => why,
-            Written::Failed(why) => return self.inside.hub.close(socket, why),
-            Written::Over => return,
+            Written::Failed(Close::Left) => return true,
+            Written::Failed(why) => {
+                self.inside.hub.close(socket, why);
+                return false;
+            }
+            Written::Over => return false,
         };
         if socket.outbox.is_abandoned() {
-            return;
+            return false;
         }
         if !is_told(why) {
             packets.clear();
@@ -235,6 +362,7 @@ impl Live {
         });
         // Whether it arrives or not, it is over.
         let _ = tokio::time::timeout(timeout, farewell).await;
+        false
     }
 }
 

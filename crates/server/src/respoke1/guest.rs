@@ -4,11 +4,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::inside::Inside;
+use super::live::Live;
+use super::sessions::Sessions;
 use crate::transport::Share;
 
 /// Whoever opened a websocket.
 pub(super) struct Guest {
     pub(super) inside: Arc<Inside>,
+    pub(super) sessions: Arc<Sessions<Live>>,
     pub(super) address: IpAddr,
     /// The page it runs in, if a browser says one.
     pub(super) origin: Option<String>,

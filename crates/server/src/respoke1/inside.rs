@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use respoke_hub::Hub;
 
+use super::ring::AllRings;
 use crate::config::SocketSettings;
 use crate::state::Api;
 use crate::transport::Shares;
@@ -13,6 +14,9 @@ use crate::websocket::Carriers;
 
 /// How long a client may take to say who it is.
 pub(super) const CONNECT_WITHIN: Duration = Duration::from_secs(10);
+
+/// For how long a client that lost its connection can come back to it. Nobody hears that it was away.
+pub(super) const KEEP: Duration = Duration::from_secs(15);
 
 /// What the door has at hand.
 pub(super) struct Inside {
@@ -25,4 +29,5 @@ pub(super) struct Inside {
     /// Of those that did not say who they are.
     pub(super) guests: Shares,
     pub(super) carriers: Carriers,
+    pub(super) rings: AllRings,
 }

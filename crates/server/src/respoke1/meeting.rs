@@ -2,7 +2,6 @@
 
 use std::collections::VecDeque;
 
-use bytes::Bytes;
 use futures_util::StreamExt;
 use respoke_wire::respoke1::bye::Bye;
 use respoke_wire::respoke1::{Object, lines};
@@ -11,10 +10,10 @@ use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::connecting::Unwelcome;
-use super::exchange::First;
+use super::exchange::{Ended, First, Sending};
 use super::guest::Guest;
 use super::inside::CONNECT_WITHIN;
-use super::live::Live;
+use super::live::Transport;
 use crate::limits::LIMITED_PAUSE;
 use crate::websocket::{CLOSE_TIMEOUT, Carrier, Carrying, Stream, close_frame, until_closed, write_frames};
 
@@ -30,11 +29,19 @@ impl Carrier for Guest {
         let hard = self.inside.carriers.hard.clone();
         Box::pin(async move {
             // In a box that is gone afterwards: a socket is silent most of its life, and what it stood on to connect is long.
-            let is_unread = match Box::pin(self.meet(&mut stream, &mut io)).await {
-                Some((live, rest)) => live.exchange(rest, &mut stream, &mut io).await,
-                None => true,
+            let Some((transport, first)) = Box::pin(self.meet(&mut stream, &mut io)).await else {
+                return until_closed(&mut stream, true, &hard).await;
             };
-            until_closed(&mut stream, is_unread, &hard).await;
+            match transport.exchange(first, &mut stream, &mut io).await {
+                Ended::Lost => {
+                    drop((stream, io));
+                    transport.linger().await;
+                }
+                Ended::Told { is_unread } => {
+                    drop(transport);
+                    until_closed(&mut stream, is_unread, &hard).await;
+                }
+            }
         })
     }
 }
@@ -45,10 +52,10 @@ impl Guest {
         self,
         stream: &mut Stream<R>,
         io: &mut W,
-    ) -> Option<(Live, First)> {
+    ) -> Option<(Transport, First)> {
         let unwelcome = match self.first(stream).await {
             Ok(frame) => match self.connected(&frame).await {
-                Ok((live, welcome)) => return Some((live, First { welcome, frame })),
+                Ok((transport, sending)) => return Some((transport, First { sending, frame })),
                 Err(unwelcome) => unwelcome,
             },
             Err(bye) => bye.into(),
@@ -94,11 +101,13 @@ impl Guest {
         }
     }
 
-    async fn connected(&self, frame: &str) -> Result<(Live, Bytes), Unwelcome> {
+    async fn connected(&self, frame: &str) -> Result<(Transport, Sending), Unwelcome> {
         match lines(frame).next().map(Object::read) {
             Some(Ok(Object::Connect { id, connect })) => self.connect(id, *connect).await,
             Some(Ok(Object::Leave)) => Err(None.into()),
-            Some(Ok(Object::Alive | Object::Request { .. }) | Err(_)) | None => Err(Some(Bye::BadFrame).into()),
+            Some(Ok(Object::Alive | Object::Got(_) | Object::Request { .. }) | Err(_)) | None => {
+                Err(Some(Bye::BadFrame).into())
+            }
         }
     }
 }

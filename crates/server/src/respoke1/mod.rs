@@ -18,6 +18,8 @@ mod guest;
 mod inside;
 mod live;
 mod meeting;
+mod ring;
+mod sessions;
 mod welcome;
 
 pub(crate) use self::door::{Respoke1, is_path};

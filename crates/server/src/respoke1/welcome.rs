@@ -4,45 +4,44 @@ use std::borrow::Cow;
 
 use bytes::Bytes;
 use respoke_core::app::SessionExpiry;
+use respoke_core::id::{AppId, ConnectionId, EndpointId};
 use respoke_core::ops::Caller;
 use respoke_core::secret::Secret;
+use respoke_hub::Connection;
 use respoke_wire::body::reveal;
 use respoke_wire::respoke1::said::{self, Refused};
 use respoke_wire::respoke1::{State, Wanted};
 use respoke_wire::tunnel::{Method, Request};
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::answering::refused;
+use super::inside::KEEP;
 use super::live::{Live, WINDOW};
 use crate::tunnel::Tunnelled;
-
-/// A connection as `POST /v1/connections` answers it.
-#[derive(Deserialize)]
-#[serde(rename_all = "camelCase")]
-pub(super) struct ConnectionView {
-    id: String,
-    app_id: String,
-    endpoint_id: String,
-}
 
 /// The `ok` of `connect`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Welcome<'a> {
-    connection: &'a str,
-    endpoint: &'a str,
-    app: &'a str,
+    connection: ConnectionId,
+    endpoint: &'a EndpointId,
+    app: AppId,
     #[serde(skip_serializing_if = "Option::is_none")]
     app_token: Option<Revealed>,
     #[serde(skip_serializing_if = "Option::is_none")]
     expires_in: Option<i64>,
     resumed: bool,
+    /// With which the client comes back.
+    resume: Revealed,
+    keep: u64,
     ping: u64,
     window: usize,
-    groups: Vec<Box<RawValue>>,
-    observe: Vec<Box<RawValue>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    groups: Option<Vec<Box<RawValue>>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    observe: Option<Vec<Box<RawValue>>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     presence: Option<Box<RawValue>>,
 }
@@ -65,7 +64,7 @@ struct Entry<'a> {
 
 impl<'a> Welcome<'a> {
     /// The welcome of a client that wants nothing back.
-    pub(super) fn begin(live: &Live, redeemed: Option<&Secret>, view: &'a ConnectionView) -> Self {
+    pub(super) fn begin(live: &Live, redeemed: Option<Secret>, connection: &'a Connection, key: Secret) -> Self {
         let expires_in = match &live.socket.opening.caller {
             Caller::Endpoint { session, app } if app.settings.session_expiry == SessionExpiry::End => {
                 let left = session.record.expires_at.millis().saturating_sub(live.inside.api.broker.now().millis());
@@ -74,26 +73,34 @@ impl<'a> Welcome<'a> {
             Caller::Endpoint { .. } | Caller::Anonymous | Caller::App { .. } | Caller::Admin { .. } => None,
         };
         Self {
-            connection: &view.id,
-            endpoint: &view.endpoint_id,
-            app: &view.app_id,
-            app_token: redeemed.cloned().map(Revealed),
+            connection: connection.id,
+            endpoint: &connection.endpoint,
+            app: connection.app_id,
+            app_token: redeemed.map(Revealed),
             expires_in,
             resumed: false,
+            resume: Revealed(key),
+            keep: KEEP.as_secs(),
             ping: live.inside.settings.heartbeat_interval.as_secs().max(1),
             window: WINDOW,
-            groups: Vec::new(),
-            observe: Vec::new(),
+            groups: None,
+            observe: None,
             presence: None,
         }
     }
 
+    /// The same of a client that goes on.
+    pub(super) fn resumed(self) -> Self {
+        Self { resumed: true, ..self }
+    }
+
     /// Makes what the client was in, one request after the other, each with its own charge and its own refusal.
     pub(super) async fn restore(mut self, live: &Live, state: State) -> Self {
+        let (mut groups, mut observe) = (Vec::new(), Vec::new());
         for Wanted { g } in state.groups.unwrap_or_default() {
             let joined = ask(live, "/v1/groups", &json!({"groups": [g]}).to_string()).await;
             let error = (joined.status != 200).then(|| refused(&joined));
-            self.groups.push(raw(&Entry { g: Some(&g), endpoint_id: None, error }));
+            groups.push(raw(&Entry { g: Some(&g), endpoint_id: None, error }));
         }
         for endpoint in state.observe.unwrap_or_default() {
             let observed = ask(live, "/v1/presenceobservers", &json!({"endpointList": [endpoint]}).to_string()).await;
@@ -104,8 +111,9 @@ impl<'a> Welcome<'a> {
                 let error = Some(refused(&observed));
                 Some(raw(&Entry { g: None, endpoint_id: Some(&endpoint), error }))
             };
-            self.observe.extend(entry);
+            observe.extend(entry);
         }
+        (self.groups, self.observe) = (Some(groups), Some(observe));
         if let Some(presence) = state.presence {
             let said = ask(live, "/v1/presence", &format!(r#"{{"presence":{}}}"#, presence.get())).await;
             self.presence =

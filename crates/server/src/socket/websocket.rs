@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use axum::body::HttpBody;
 use axum::response::Response;
@@ -195,8 +196,8 @@ impl Sockets {
     async fn write<W: AsyncWrite + Unpin>(&self, client: &Client, io: &mut W, ping: &Mutex<Option<Bytes>>) {
         let (socket, timeout) = (&client.socket, self.settings.write_timeout);
         let mut packets = VecDeque::new();
-        let writer = Writer { api: &self.api, socket, timeout, ping, is_told };
-        let why = match writer.write(io, &mut packets).await {
+        let writer = Writer { api: &self.api, socket, timeout, ping, is_told, busy: &AtomicBool::new(false) };
+        let why = match writer.write(io, &mut packets, |_| {}).await {
             Written::Until(why) => why,
             Written::Failed(why) => return self.hub.close(socket, why),
             Written::Over => return,

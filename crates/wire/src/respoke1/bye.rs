@@ -95,7 +95,9 @@ byes! {
     Banned: 4201, "banned", Never, [0, 0];
     /// The page may not use the app.
     Origin: 4202, "origin", Never, [0, 0];
-    /// The app, the endpoint or the address has its most connections.
+    /// The client came back by another socket.
+    Replaced: 4203, "replaced", Never, [0, 0];
+    /// The app or the endpoint has its most connections.
     Limit: 4204, "limit", Never, [0, 0];
     /// The client does not speak this version.
     Version: 4205, "version", Never, [0, 0];

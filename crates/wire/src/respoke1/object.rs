@@ -25,6 +25,9 @@ const ID_MAX: u64 = (1 << 53) - 1;
 /// The server asks whether the client lives, or the client says that it does.
 pub const ALIVE: &str = "{}";
 
+/// The name of what is answered ahead of all others.
+const PING: &str = r#""ping""#;
+
 /// What a client sent is no object of this protocol.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 #[error("this is no object of the protocol")]
@@ -33,8 +36,10 @@ pub struct NoObject;
 /// What a client sends.
 #[derive(Debug)]
 pub enum Object<'a> {
-    /// It lives; maybe it says how many events have come.
+    /// It lives.
     Alive,
+    /// It says how many events have come, and nothing else.
+    Got(u64),
     /// It says who it is.
     Connect {
         /// What the answer has to name.
@@ -48,6 +53,8 @@ pub enum Object<'a> {
         id: u64,
         /// What is asked for, to be read by [`super::Asked::read`].
         op: Op<'a>,
+        /// How many events have come, if it says so.
+        got: Option<u64>,
     },
     /// It leaves.
     Leave,
@@ -62,6 +69,12 @@ impl<'a> Op<'a> {
     #[must_use]
     pub const fn of(text: &'a str) -> Self {
         Self(text)
+    }
+
+    /// Whether nothing is asked for but an answer.
+    #[must_use]
+    pub fn is_ping(self) -> bool {
+        self.0.trim_ascii_start().strip_prefix('{').is_some_and(|rest| rest.trim_ascii_start().starts_with(PING))
     }
 
     /// To be kept until it is read.
@@ -87,6 +100,11 @@ pub struct Connect {
     /// Else the token of a session.
     #[serde(default, deserialize_with = "optional_secret")]
     pub app_token: Option<Secret>,
+    /// With it, the key of the last welcome.
+    #[serde(default, deserialize_with = "optional_secret")]
+    pub resume: Option<Secret>,
+    /// And how many events have come.
+    pub got: Option<u64>,
     /// The `Idempotency-Key` of the redemption.
     pub once: Option<String>,
     /// What the client calls itself.
@@ -144,7 +162,6 @@ impl<'a> Object<'a> {
             #[serde(default)]
             id: Option<u64>,
             #[serde(default)]
-            #[expect(dead_code, reason = "that it is a number is looked at")]
             got: Option<u64>,
             #[serde(borrow, default, deserialize_with = "there")]
             op: Option<&'a RawValue>,
@@ -166,14 +183,15 @@ impl<'a> Object<'a> {
             return Err(NoObject);
         }
         match fields {
-            Fields { id: Some(id), op: Some(op), connect: None, bye: None, .. } => {
-                Ok(Self::Request { id, op: Op(op.get()) })
+            Fields { id: Some(id), op: Some(op), connect: None, bye: None, got } => {
+                Ok(Self::Request { id, op: Op(op.get()), got })
             }
             Fields { id: Some(id), op: None, connect: Some(connect), bye: None, .. } => {
                 Ok(Self::Connect { id, connect })
             }
             Fields { id: None, op: None, connect: None, bye: Some(_), .. } => Ok(Self::Leave),
-            Fields { id: None, op: None, connect: None, bye: None, .. } => Ok(Self::Alive),
+            Fields { id: None, op: None, connect: None, bye: None, got: Some(got) } => Ok(Self::Got(got)),
+            Fields { id: None, op: None, connect: None, bye: None, got: None } => Ok(Self::Alive),
             Fields { .. } => Err(NoObject),
         }
     }
@@ -187,9 +205,12 @@ mod tests {
     fn what_a_client_sends_is_told_apart() {
         let read = |line| Object::read(line);
         assert!(matches!(read("{}"), Ok(Object::Alive)));
-        assert!(matches!(read(r#" {"got":7} "#), Ok(Object::Alive)));
+        assert!(matches!(read(r#" {"got":7} "#), Ok(Object::Got(7))));
         assert!(matches!(read(r#"{"bye":{}}"#), Ok(Object::Leave)));
-        assert!(matches!(read(r#"{"id":0,"op":{"ping":{}},"got":7,"new":[1]}"#), Ok(Object::Request { id: 0, .. })));
+        assert!(matches!(
+            read(r#"{"id":0,"op":{"ping":{}},"got":7,"new":[1]}"#),
+            Ok(Object::Request { id: 0, got: Some(7), .. })
+        ));
         assert!(matches!(read(r#"{"id":9007199254740991,"op":null}"#), Ok(Object::Request { .. })));
         let Ok(Object::Connect { id: 1, connect }) = read(
             r#"{"id":1,"connect":{"tokenId":"CANARY","sdk":"x","state":{"groups":[{"g":"a","epoch":"1","offset":3}]}}}"#,

@@ -39,6 +39,8 @@ pub(crate) struct Live {
     /// How many `{}` came.
     pub(crate) asked: u64,
     next_id: u64,
+    /// How many events came in this session.
+    pub(crate) got: u64,
     events: VecDeque<Value>,
     answers: HashMap<u64, Value>,
     /// The ids of answers in the order in which they came.
@@ -69,6 +71,7 @@ impl Client {
             mute: false,
             asked: 0,
             next_id: 1,
+            got: 0,
             events: VecDeque::new(),
             answers: HashMap::new(),
             answered: Vec::new(),
@@ -93,6 +96,30 @@ impl Client {
         let mut live = self.visit();
         live.connect(json!({"tokenId": token, "sdk": "test/1", "state": state}));
         assert_eq!(live.welcome["endpoint"], json!(endpoint));
+        live
+    }
+}
+
+/// What a client knows that lost its link.
+#[derive(Clone)]
+pub(crate) struct Lost {
+    pub(crate) app_token: String,
+    pub(crate) resume: String,
+    pub(crate) got: u64,
+    next_id: u64,
+    client: Client,
+}
+
+impl Lost {
+    /// Comes back.
+    pub(crate) fn back(&self) -> Live {
+        let mut live = self.client.visit();
+        (live.got, live.next_id) = (self.got, self.next_id);
+        live.connect(json!({"appToken": self.app_token, "resume": self.resume, "got": self.got}));
+        live.welcome["appToken"] = json!(self.app_token);
+        if live.welcome["resumed"] == json!(false) {
+            live.got = 0;
+        }
         live
     }
 }
@@ -167,6 +194,19 @@ impl Live {
         let answer = self.ask(op, args);
         assert_eq!(answer["error"]["code"], json!(code), "{answer}");
         answer["error"].clone()
+    }
+
+    /// Breaks the link without a word, and tells what the client would come back with.
+    pub(crate) fn cut(self) -> Lost {
+        let _ = self.websocket.get_ref().shutdown(std::net::Shutdown::Both);
+        let word = |field: &str| text(&self.welcome[field]);
+        Lost {
+            app_token: word("appToken"),
+            resume: word("resume"),
+            got: self.got,
+            next_id: self.next_id,
+            client: self.client,
+        }
     }
 
     /// Waits for an answer.
@@ -262,6 +302,7 @@ impl Live {
             self.answered.push(id);
             assert!(self.answers.insert(id, object).is_none(), "{id} is answered twice");
         } else if object.get("ev").is_some() {
+            self.got += 1;
             self.events.push_back(object);
         } else if let Some(bye) = object.get("bye") {
             self.bye = Some(bye.clone());
