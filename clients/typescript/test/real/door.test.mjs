@@ -256,6 +256,45 @@ it('a client that lost its connection comes back to its groups, and says what ma
   assert.deepEqual(bob.asked, ['connect'], 'its session goes on');
 });
 
+it('a client comes back to its session time after time, and nobody hears that it was away', async () => {
+  const names = people();
+  const name = named('resumed');
+  const alice = await connect(names.alice);
+  // At once: the least time between two dials is all that it waits.
+  const bob = await connect(names.bob, { client: { environment: { random: () => 0 } } });
+  const here = alice.group(name);
+  const heard = [];
+  here.on('join', () => heard.push('join'));
+  here.on('leave', () => heard.push('leave'));
+  here.on('message', ({ data }) => heard.push(data));
+  await within(here.join(), 'the join');
+  const room = bob.group(name);
+  const told = [];
+  room.on('message', ({ data }) => told.push(data));
+  room.on('gap', ({ kind }) => told.push(kind));
+  bob.on('gap', ({ kind }) => told.push(kind));
+  await within(room.join(), 'the join');
+  const { connection } = bob.state;
+  const said = [];
+  for (let time = 0; time < 20; time++) {
+    const back = next(bob, 'state', ({ state }) => state === 'connected');
+    said.push(room.publish(time)); // sent, and perhaps done: its answer has no way back
+    bob.sockets.at(-1).terminate();
+    await within(here.publish(time), 'an answer');
+    const now = await back;
+    assert.deepEqual([now.resumed, now.connection], [true, connection], `time ${time}`);
+  }
+  await within(Promise.all(said), 'the answers');
+  const last = next(room, 'message', ({ data }) => data === 'last');
+  const lastHere = next(here, 'message', ({ data }) => data === 'last');
+  await Promise.all([here.publish('last'), room.publish('last')]);
+  await Promise.all([last, lastHere]);
+  const all = [...Array(20).keys(), 'last'];
+  assert.deepEqual(told, all);
+  assert.deepEqual(heard, ['join', ...all]);
+  assert.deepEqual(bob.asked, ['connect']);
+});
+
 it('a server that is started anew is found again, with the same session', async () => {
   const names = people();
   const alice = await connect(names.alice);
