@@ -190,6 +190,7 @@ mod postgres_pooler;
 pub(crate) mod postgres_promotion;
 pub(crate) mod postgres_proxy;
 pub(crate) mod postgres_server;
+mod postgres_systems;
 mod postgres_tls;
 mod postgres_unconfirmed;
 

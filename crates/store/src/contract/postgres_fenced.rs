@@ -24,6 +24,15 @@ async fn lets_in(server: &Server, console: &Client, lets: bool) {
     until(async || server.config().connect(NoTls).await.is_ok() == lets).await;
 }
 
+/// The one that stands by takes the place of the other, which lives on and lets nobody in any more. Returns a connection to that.
+async fn promoted_beside(servers: &Servers) -> Client {
+    servers.part().await;
+    let console = servers.old.console().await;
+    fence(&servers.old, &console).await;
+    servers.new.promote();
+    console
+}
+
 /// Ends connections of a store there, of which the last statement began with this.
 async fn end_those_that_said(console: &Client, statement: &str) -> u64 {
     let sql = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
@@ -40,10 +49,7 @@ async fn a_server_that_was_left_behind_is_not_read_from_while_connections_to_it_
     let store = servers.store().await;
     let world = World::new(store.clone()).await;
     let (_, before) = world.session_of("before").await;
-    servers.part().await;
-    let console = servers.old.console().await;
-    fence(&servers.old, &console).await;
-    servers.new.promote();
+    let console = promoted_beside(&servers).await;
     // Somebody goes on on the new one.
     let elsewhere = world.on(servers.store().await);
     let (_, there) = elsewhere.session_of("there").await;
@@ -76,10 +82,7 @@ async fn what_nodes_tell_each_other_is_carried_where_the_database_goes_on() {
     let options = |moves| by(servers.both(), moves);
     let (one, mut came_to_one) = carrier(options(store.moves()), 1);
     until(async || one.figures().connections >= 2).await;
-    servers.part().await;
-    let console = servers.old.console().await;
-    fence(&servers.old, &console).await;
-    servers.new.promote();
+    let console = promoted_beside(&servers).await;
     end_those_that_said(&console, "COMMIT").await;
     mint_in_time(&world, "found").await;
 

@@ -13,8 +13,7 @@ use respoke_core::idempotency::Creation;
 use respoke_core::page::PageRequest;
 use respoke_core::ports::{
     AdminChange, AuditQuery, BanRecord, Banning, ChangeStore as _, EndRequest, EndScope, Ending, Factor, NewPassword,
-    NewSession, PasswordChange, Removal, ScopeEnding, SessionStore as _, SetupSignIn, Store, StoreError,
-    TokenStore as _,
+    NewSession, PasswordChange, Removal, ScopeEnding, SessionStore as _, SetupSignIn, StoreError, TokenStore as _,
 };
 use respoke_core::role::Permissions;
 use respoke_core::seal::{Entropy, SealKind};
@@ -28,7 +27,7 @@ use super::postgres::there_is_a_server;
 use super::postgres_pooler::Pooler;
 use super::postgres_server::Server;
 use crate::postgres::Patience;
-use crate::{CopiedOf, PostgresOptions, PostgresStore, Promotions, Tally, Watch, back_up_server};
+use crate::{CopiedOf, PostgresOptions, PostgresStore, Tally, Watch, back_up_server};
 
 /// Within which the new server is read from and written to, from when it says that it is promoted.
 pub(super) const DEADLINE: Duration = Duration::from_secs(10);
@@ -103,7 +102,7 @@ pub(crate) async fn until(mut is: impl AsyncFnMut() -> bool) {
     }
 }
 
-async fn mint(world: &World, name: &str) -> Result<MintedToken, StoreError> {
+pub(super) async fn mint(world: &World, name: &str) -> Result<MintedToken, StoreError> {
     world.issue(world.token_for(name, NOW), Replaces::Nothing, None).await
 }
 
@@ -412,63 +411,6 @@ async fn one_that_lacks_nothing_is_told_nothing_again() {
     let settled = store.changes(0).await.unwrap();
     assert_eq!((settled.head, settled.told.len()), (changes.head + 1, 0), "nobody can follow from before");
     assert_eq!(promotions_told(&world).await, ["timeline 2 after 1"]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn another_system_is_taken_when_that_is_said() {
-    if !there_is_a_server() {
-        return;
-    }
-    let Some(mut server) = Server::make("trust") else { return };
-    server.start(&[]);
-    let open = async |promotions| {
-        let options = PostgresOptions { promotions, ..PostgresOptions::of(server.config()) };
-        PostgresStore::open(options).await.map(|store| Arc::new(store) as Arc<dyn Store>)
-    };
-    let world = World::new(open(Promotions::Noticed).await.unwrap()).await;
-    let (waiting, (_, stays)) = (world.mint("waiting").await, world.session_of("stays").await);
-    // As after a dump was restored, or the server was upgraded.
-    let other = "UPDATE respoked.meta SET value = set_byte(value, 7, get_byte(value, 7) # 1) WHERE key = 'lineage'";
-    server.console().await.execute(other, &[]).await.unwrap();
-    assert!(matches!(mint(&world, "now").await, Err(StoreError::Unavailable(_))));
-    let Err(refusal) = open(Promotions::Noticed).await else { panic!("it was opened") };
-    let why = format!("{refusal:?}");
-    assert!(why.contains("is another system"), "{why}");
-
-    let taken = world.on(open(Promotions::NoticedAndCopyTaken).await.unwrap());
-    assert_eq!(refused(&taken.redeem(&waiting).await), Lapse::Revoked, "it may have been redeemed");
-    assert_eq!(taken.lapse_of(&stays).await, None);
-    taken.mint("written").await;
-    // From then on it is the one that there is.
-    world.on(open(Promotions::Noticed).await.unwrap()).mint("usual").await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn a_database_that_does_not_tell_where_it_stands_is_opened_only_when_that_is_said() {
-    if !there_is_a_server() {
-        return;
-    }
-    let Some(mut server) = Server::make("trust") else { return };
-    server.start(&[]);
-    let console = server.console().await;
-    console.batch_execute("CREATE ROLE plain LOGIN").await.unwrap();
-    console.batch_execute("CREATE DATABASE plain OWNER plain").await.unwrap();
-    let mut config = server.config();
-    config.user("plain").dbname("plain");
-    let mut of_server = server.config();
-    of_server.dbname("plain");
-    let (owner, connection) = of_server.connect(tokio_postgres::NoTls).await.unwrap();
-    tokio_util::task::TaskTracker::new().spawn(connection);
-    owner.batch_execute("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC").await.unwrap();
-
-    let open = async |promotions| {
-        PostgresStore::open(PostgresOptions { promotions, ..PostgresOptions::of(config.clone()) }).await
-    };
-    let Err(refusal) = open(Promotions::Noticed).await else { panic!("it was opened") };
-    let StoreError::Unavailable(why) = refusal else { panic!("{refusal:?}") };
-    assert!(why.to_string().contains("does not tell on which timeline it is"), "{why}");
-    let world = World::new(Arc::new(open(Promotions::Unnoticed).await.unwrap())).await;
-    opened(world.redeem(&world.mint("alice").await).await);
 }
 
 struct Nobody;
