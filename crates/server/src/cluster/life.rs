@@ -274,7 +274,7 @@ impl Among {
         for record in live.iter().filter(|record| silent.contains(&record.node)) {
             let (node, name, address) = (record.node, &record.name, &record.address);
             tracing::warn!(%node, name, address, "a node that lives by its row in the database does not answer: if it goes on \
-                living, nothing goes between the two, and all have to name the same NATS servers");
+                living, nothing goes between the two. All nodes have to name the same NATS servers, or none");
         }
         let others = live.iter().filter(|record| record.node != self.node).count();
         let cluster = data_encoding::HEXLOWER.encode(&self.cluster().id);
