@@ -16,6 +16,6 @@ mod op;
 pub mod said;
 
 pub use self::object::{
-    ALIVE, Connect, FAMILY, FRAME_LEN_MAX, NoObject, Object, Op, PROTOCOL, STATE_LEN_MAX, State, Wanted, is_key, lines,
+    ALIVE, Connect, FAMILY, FRAME_LEN_MAX, NoObject, Object, Op, PROTOCOL, STATE_LEN_MAX, State, group, is_key, lines,
 };
 pub use self::op::{Asked, OpError};

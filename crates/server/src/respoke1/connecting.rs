@@ -15,8 +15,9 @@ use respoke_wire::dialect::Dialect;
 use respoke_wire::respoke1::bye::Bye;
 use respoke_wire::respoke1::{Connect, STATE_LEN_MAX, State, is_key};
 use respoke_wire::tunnel::{Method, Request};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use serde_json::json;
+use serde_json::value::RawValue;
 
 use super::answering::{NO_KEY, error_object};
 use super::exchange::Sending;
@@ -163,8 +164,9 @@ impl Guest {
 
     /// Registers the socket as the endpoint's connection.
     async fn register(&self, id: u64, live: &Live, connect: &Connect) -> Result<Arc<Connection>, Unwelcome> {
-        let capabilities = connect.capabilities.as_ref();
-        let body = json!({"clientType": connect.sdk, "capabilities": capabilities}).to_string();
+        let (client_type, capabilities) = (connect.sdk.as_deref(), connect.capabilities.as_deref());
+        let body = serde_json::to_string(&Registering { client_type, capabilities });
+        let body = body.expect("text and JSON always serialize");
         let request = Request { path: "/v1/connections".into(), query: None, headers: Vec::new(), data: Some(&body) };
         let registered = self.inside.tunnel.answer(&live.socket, Method::Post, &request).await;
         match live.socket.connection().filter(|_| registered.status == 200) {
@@ -238,6 +240,14 @@ impl Guest {
         };
         Some(Live::begin(self.inside.clone(), self.sessions.clone(), socket, share))
     }
+}
+
+/// The body of `POST /v1/connections`. What a client can do is handed on to the letter: it may be what no value holds.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Registering<'a> {
+    client_type: Option<&'a str>,
+    capabilities: Option<&'a RawValue>,
 }
 
 /// Whether what a client says of itself can be understood in one way.

@@ -28,6 +28,9 @@ use crate::websocket::{CLOSE_TIMEOUT, Stream, Writer, Written, close_frame, writ
 /// Bytes of requests of a client that wait behind the one that is being answered. Nothing more is read before they are fewer.
 const WAITING_LEN_MAX: usize = 64 * 1024;
 
+/// Requests of one frame that are refused before the writing side gets its turn.
+const REFUSED_AT_ONCE: usize = 32;
+
 /// What is written and read first on the socket of a client that was let in.
 pub(super) struct First {
     pub(super) sending: Sending,
@@ -71,6 +74,8 @@ impl From<Close> for Gone {
 struct Waiting {
     requests: VecDeque<(u64, Box<str>)>,
     len: usize,
+    /// Whether one is being answered.
+    begun: bool,
 }
 
 impl Waiting {
@@ -79,9 +84,14 @@ impl Waiting {
         self.requests.push_back((id, op.into()));
     }
 
+    fn is_full(&self) -> bool {
+        self.requests.len() + usize::from(self.begun) >= WINDOW
+    }
+
     fn pop(&mut self) -> Option<(u64, Box<str>)> {
         let (id, op) = self.requests.pop_front()?;
         self.len -= op.len();
+        self.begun = true;
         if self.requests.is_empty() {
             // A socket is silent most of its life.
             self.requests = VecDeque::new();
@@ -209,6 +219,7 @@ impl Live {
                 () = cancelled.as_mut() => break None,
                 done = answered(&mut under_way) => {
                     under_way = None;
+                    waiting.begun = false;
                     self.inside.hub.heard(&self.socket);
                     done.map_err(Gone::from)
                 }
@@ -271,6 +282,7 @@ impl Live {
 
     /// Takes the objects of a frame.
     async fn take<'a>(&self, lines: impl Iterator<Item = &'a str>, waiting: &mut Waiting) -> Result<(), Close> {
+        let mut refused = 0;
         for line in lines {
             match Object::read(line) {
                 Ok(Object::Request { id, op, got }) => {
@@ -280,10 +292,15 @@ impl Live {
                     if op.is_ping() && matches!(Asked::read(op), Ok(Asked::Ping)) {
                         // Ahead of what is under way: whoever asks wants to know whether the link lives.
                         self.ping(id)?;
-                    } else if waiting.requests.len() < WINDOW {
-                        waiting.push(id, op.text());
-                    } else {
+                    } else if waiting.is_full() {
                         self.refuse_one_more(id).await?;
+                        refused += 1;
+                        if refused % REFUSED_AT_ONCE == 0 {
+                            // What was refused is written in between: who reads is not slow.
+                            tokio::task::yield_now().await;
+                        }
+                    } else {
+                        waiting.push(id, op.text());
                     }
                 }
                 Ok(Object::Got(got)) => {

@@ -7,6 +7,7 @@ use respoke_wire::respoke1::bye::Bye;
 use respoke_wire::respoke1::{Object, lines};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::time::timeout;
+use tokio_tungstenite::tungstenite::error::ProtocolError;
 use tokio_tungstenite::tungstenite::{Error, Message, Utf8Bytes};
 
 use super::connecting::Unwelcome;
@@ -87,7 +88,10 @@ impl Guest {
                 match stream.next().await {
                     Some(Ok(Message::Text(text))) => return Ok(text),
                     Some(Ok(Message::Ping(_) | Message::Pong(_) | Message::Frame(_))) => {}
-                    Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_) | Error::Utf8(_))) => break,
+                    Some(Err(Error::Protocol(ProtocolError::ResetWithoutClosingHandshake))) => return Err(None),
+                    Some(Ok(Message::Binary(_)) | Err(Error::Capacity(_) | Error::Protocol(_) | Error::Utf8(_))) => {
+                        break;
+                    }
                     Some(Err(Error::Io(_))) if stream.get_ref().is_flooded() => break,
                     Some(Ok(Message::Close(_)) | Err(_)) | None => return Err(None),
                 }

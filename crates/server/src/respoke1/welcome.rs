@@ -10,10 +10,9 @@ use respoke_core::secret::Secret;
 use respoke_hub::Connection;
 use respoke_wire::body::reveal;
 use respoke_wire::respoke1::said::{self, Refused};
-use respoke_wire::respoke1::{State, Wanted};
+use respoke_wire::respoke1::{State, group};
 use respoke_wire::tunnel::{Method, Request};
 use serde::Serialize;
-use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::answering::refused;
@@ -55,9 +54,9 @@ struct Revealed(#[serde(serialize_with = "reveal")] Secret);
 #[serde(rename_all = "camelCase")]
 struct Entry<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
-    g: Option<&'a str>,
+    g: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    endpoint_id: Option<&'a str>,
+    endpoint_id: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<Refused<'a>>,
 }
@@ -97,13 +96,15 @@ impl<'a> Welcome<'a> {
     /// Makes what the client was in, one request after the other, each with its own charge and its own refusal.
     pub(super) async fn restore(mut self, live: &Live, state: State) -> Self {
         let (mut groups, mut observe) = (Vec::new(), Vec::new());
-        for Wanted { g } in state.groups.unwrap_or_default() {
-            let joined = ask(live, "/v1/groups", &json!({"groups": [g]}).to_string()).await;
+        for wanted in state.groups.unwrap_or_default() {
+            let g = group(&wanted);
+            let joined = ask(live, "/v1/groups", &format!(r#"{{"groups":[{}]}}"#, g.get())).await;
             let error = (joined.status != 200).then(|| refused(&joined));
-            groups.push(raw(&Entry { g: Some(&g), endpoint_id: None, error }));
+            groups.push(raw(&Entry { g: Some(g), endpoint_id: None, error }));
         }
         for endpoint in state.observe.unwrap_or_default() {
-            let observed = ask(live, "/v1/presenceobservers", &json!({"endpointList": [endpoint]}).to_string()).await;
+            let observed =
+                ask(live, "/v1/presenceobservers", &format!(r#"{{"endpointList":[{}]}}"#, endpoint.get())).await;
             let entry = if observed.status == 200 {
                 // A list of one.
                 serde_json::from_slice::<Vec<Box<RawValue>>>(&observed.body).ok().and_then(|mut list| list.pop())

@@ -83,6 +83,8 @@ byes! {
     NodeLost: 4012, "node_lost", Resume, [0, 5];
     /// It cannot connect just now.
     Overloaded: 4013, "overloaded", Resume, [1, 10];
+    /// The app or the endpoint has its most connections. Some of them may be of links that broke, and be closed soon.
+    Limit: 4014, "limit", Resume, [5, 30];
     /// The credential that it connects with is not valid.
     Refused: 4100, "refused", Token, [0, 1];
     /// Its session is over by its time.
@@ -97,8 +99,6 @@ byes! {
     Origin: 4202, "origin", Never, [0, 0];
     /// The client came back by another socket.
     Replaced: 4203, "replaced", Never, [0, 0];
-    /// The app or the endpoint has its most connections.
-    Limit: 4204, "limit", Never, [0, 0];
     /// The client does not speak this version.
     Version: 4205, "version", Never, [0, 0];
 }

@@ -118,19 +118,23 @@ pub struct Connect {
 /// What a client wants to be in, to observe and to say.
 #[derive(Default, Deserialize)]
 pub struct State {
-    /// Groups.
-    pub groups: Option<Vec<Wanted>>,
+    /// Groups, each to be read by [`group`].
+    pub groups: Option<Vec<Box<RawValue>>>,
     /// Endpoints to observe.
-    pub observe: Option<Vec<String>>,
+    pub observe: Option<Vec<Box<RawValue>>>,
     /// What to say.
     pub presence: Option<Box<RawValue>>,
 }
 
-/// A group that a client wants to be in.
-#[derive(Deserialize)]
-pub struct Wanted {
-    /// Its name.
-    pub g: String,
+/// What names a group that a client wants to be in, whatever it is: what is no name is refused by whoever is to join it.
+#[must_use]
+pub fn group(wanted: &RawValue) -> &RawValue {
+    #[derive(Deserialize)]
+    struct Wanted<'a> {
+        #[serde(borrow)]
+        g: &'a RawValue,
+    }
+    serde_json::from_str(wanted.get()).map_or(wanted, |Wanted { g }| g)
 }
 
 impl fmt::Debug for Connect {
@@ -218,7 +222,7 @@ mod tests {
             panic!("it connects");
         };
         assert_eq!(connect.token_id.as_ref().unwrap().expose(), "CANARY");
-        assert_eq!(connect.state.as_ref().unwrap().groups.as_ref().unwrap()[0].g, "a");
+        assert_eq!(group(&connect.state.as_ref().unwrap().groups.as_ref().unwrap()[0]).get(), r#""a""#);
         assert!(!format!("{connect:?}").contains("CANARY"));
         for wrong in [
             "",

@@ -3,6 +3,7 @@
 //! A [`Live`] reads only when its test waits for something, so the test decides how slowly.
 
 use std::collections::{HashMap, VecDeque};
+use std::io::Write as _;
 use std::net::TcpStream;
 use std::time::Duration;
 
@@ -132,6 +133,11 @@ impl Live {
 
     pub(crate) fn send_message(&mut self, message: Message) {
         let _ = self.websocket.send(message);
+    }
+
+    /// Sends bytes past the websocket.
+    pub(crate) fn send_raw(&mut self, bytes: &[u8]) {
+        let _ = self.websocket.get_mut().write_all(bytes);
     }
 
     /// Connects, and holds the answer to being a welcome.

@@ -160,6 +160,56 @@ fn what_cannot_be_made_again_is_refused_by_itself() {
 }
 
 #[test]
+fn a_name_that_is_no_text_is_refused_by_itself() {
+    let server = Server::start();
+    let token = server.mint("alice");
+    let mut alice = server.visit();
+    let state = r#"{"groups":[{"g":"\ud83d"},{"g":null},7,{"g":"room"}],"observe":["\ud83d",null,"bob"],"presence":7}"#;
+    alice.send(&format!(r#"{{"id":0,"connect":{{"tokenId":"{token}","state":{state}}}}}"#));
+    let frame = alice.raw();
+    // Half a pair is spelt as it came, which is no value to a test.
+    let welcome: Value = serde_json::from_str(&frame.replace("\\ud83d", "half")).unwrap();
+    let code = |entry: &Value| text(&entry["error"]["code"]);
+    let (groups, observe) = (&welcome["ok"]["groups"], &welcome["ok"]["observe"]);
+    assert_eq!((&groups[0]["g"], &observe[0]["endpointId"]), (&json!("half"), &json!("half")), "{frame}");
+    // Half a pair is no text, and for the operation no JSON that it can read.
+    assert_eq!([0, 1, 2].map(|nth| code(&groups[nth])), ["malformed", "invalid", "invalid"]);
+    assert_eq!([0, 1].map(|nth| code(&observe[nth])), ["malformed", "invalid"]);
+    assert_eq!((&groups[3], &observe[2]["endpointId"]), (&json!({"g": "room"}), &json!("bob")));
+    assert_eq!(code(&welcome["ok"]["presence"]), "invalid");
+    assert_eq!(server.members("room"), ["alice"]);
+}
+
+#[test]
+fn capabilities_that_are_no_value_are_refused_in_words() {
+    let server = Server::start();
+    let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
+    for (capabilities, code) in
+        [(deep.as_str(), "too_deep"), (r#"{"trickleIce":1e400}"#, "malformed"), ("7", "invalid")]
+    {
+        let mut alice = server.visit();
+        let token = server.mint("alice");
+        alice.send(&format!(r#"{{"id":0,"connect":{{"tokenId":"{token}","capabilities":{capabilities}}}}}"#));
+        assert_eq!(alice.answer(0)["error"]["code"], json!(code), "{capabilities}");
+        assert_eq!(alice.end(), Farewell::told("4200 bad_frame never"));
+    }
+    let (mut alice, token) = (server.visit(), server.mint("alice"));
+    alice.send(&format!(r#"{{"id":0,"connect":{{"tokenId":"{token}","capabilities":{{"x":"\ud800"}}}}}}"#));
+    assert!(alice.answer(0)["ok"].is_object());
+}
+
+#[test]
+fn a_first_frame_that_is_none_is_told_so() {
+    let server = Server::start();
+    // Not masked, and with a bit that stands for nothing.
+    for frame in [&[0x81, 2, b'{', b'}'][..], &[0xC1, 0x82, 0, 0, 0, 0, b'{', b'}']] {
+        let mut nobody = server.visit();
+        nobody.send_raw(frame);
+        assert_eq!(nobody.end(), Farewell::told("4200 bad_frame never"));
+    }
+}
+
+#[test]
 fn a_state_has_a_most_and_each_part_of_it_is_charged() {
     let server = Server::start();
     let groups = |count: usize| (0..count).map(|number| json!({"g": format!("g{number}")})).collect::<Vec<_>>();
@@ -210,7 +260,7 @@ fn where_there_is_no_room_it_says_whether_to_come_back() {
     let (token, _there) = (server.session("alice"), server.live("alice"));
     let mut second = server.visit();
     second.refused_to_connect(json!({"appToken": token}), "connection_limit");
-    assert_eq!(second.end(), Farewell::told("4204 limit never"));
+    assert_eq!(second.end(), Farewell::told("4014 limit resume"));
     let _old = eventually(|| server.try_open_as("bob", &server.session("bob")));
     let mut third = server.visit();
     third.refused_to_connect(json!({"tokenId": server.mint("carol")}), "connection_limit");

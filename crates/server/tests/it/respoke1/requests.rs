@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::harness::{Farewell, Server};
+use crate::harness::{Farewell, Server, text};
 
 #[test]
 fn each_op_does_what_the_operation_of_the_api_does() {
@@ -142,6 +142,20 @@ fn more_than_a_window_of_requests_is_refused_and_nothing_is_lost() {
     assert_eq!(done, (100..164).collect::<Vec<_>>(), "the first are done");
     assert_eq!(refused.len(), 136);
     alice.ok("ping", json!({}));
+}
+
+#[test]
+fn who_is_told_of_each_that_is_beyond_the_window_is_not_slow_and_whose_are_far_too_many_floods() {
+    let server = Server::start_with(|config| config.outbox_frames_max = 100);
+    let mut alice = server.live("alice");
+    let frame =
+        |ids: std::ops::Range<u64>| ids.map(|id| format!(r#"{{"id":{id},"op":0}}"#)).collect::<Vec<_>>().join("\n");
+    alice.send(&frame(1_000..1_900));
+    let codes: Vec<_> = (1_000..1_900).map(|id| text(&alice.answer(id)["error"]["code"])).collect();
+    assert_eq!(codes.iter().filter(|code| *code == "invalid").count(), 64);
+    assert_eq!(codes.iter().filter(|code| *code == "rate_limited").count(), 836);
+    alice.send(&frame(2_000..3_100));
+    assert_eq!(alice.end(), Farewell::told("4200 bad_frame never"));
 }
 
 #[test]
