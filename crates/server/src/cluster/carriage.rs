@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::Context as _;
 use respoke_bus::nats::{NatsCarrier, NatsCredentials, NatsOptions, NatsServers};
 use respoke_core::ports::{Carrier, CarrierKind, Cluster, Node};
 use respoke_store::{CarrierOptions, PostgresCarrier};
@@ -37,7 +38,10 @@ pub(super) enum Carriage {
 impl Carriage {
     pub(super) async fn open(talk: Talk, node: Node, cluster: &Cluster) -> anyhow::Result<Self> {
         Ok(match talk {
-            Talk::Postgres(options) => Self::Postgres(Arc::new(PostgresCarrier::open(*options, node)?)),
+            Talk::Postgres(options) => {
+                options.check_direct(&cluster.id).await.context("database_direct cannot be used")?;
+                Self::Postgres(Arc::new(PostgresCarrier::open(*options, node)?))
+            }
             Talk::Nats { servers, credentials, root_certificate } => {
                 let options = NatsOptions { servers, credentials, root_certificate, cluster: cluster.id, node };
                 Self::Nats(Arc::new(NatsCarrier::connect(&options).await?))

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
-use respoke_core::ports::{Carrier as _, Incarnation, Node, NodeId};
+use respoke_core::ports::{Carrier as _, Incarnation, Joining, Node, NodeId, NodeStore as _};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 use tokio_postgres::{Client, Config, NoTls};
@@ -469,4 +469,27 @@ async fn behind_a_pooler_a_node_looks_by_itself_unless_there_is_a_way_past_it() 
     let figures = ends[0].carrier.figures();
     assert!(!figures.is_woken && ends[0].carrier.usual_delay() == Duration::from_millis(50), "{figures:?}");
     assert_eq!(ends[1].carrier.usual_delay(), Duration::from_millis(2));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_direct_way_that_leads_elsewhere_is_refused() {
+    if !there_is_a_server() {
+        return;
+    }
+    let (here, other, empty) = (Postgres::default(), Postgres::default(), Postgres::default());
+    let store = here.store().await;
+    drop(other.store().await);
+    let newcomer = super::postgres_nodes::newcomer("one");
+    let Joining::Joined { cluster, .. } = store.join(newcomer).await.unwrap() else { panic!("it fits") };
+    let mut nowhere = Config::new();
+    nowhere.host("127.0.0.1").port(1).user("respoked").dbname("nothing");
+    let of = |config| PostgresOptions::of(config);
+    let way =
+        |direct: Option<Config>| CarrierOptions { database: of(here.config()), direct: direct.map(of), moves: None };
+    way(None).check_direct(&cluster.id).await.unwrap();
+    way(Some(here.config())).check_direct(&cluster.id).await.unwrap();
+    let said = async |config| format!("{:?}", way(Some(config)).check_direct(&cluster.id).await.unwrap_err());
+    assert!(said(other.config()).await.contains("Elsewhere"));
+    assert!(said(empty.config()).await.contains("Elsewhere"));
+    assert!(said(nowhere).await.contains("refused"));
 }

@@ -33,9 +33,11 @@ use self::link::Link;
 pub(crate) use self::shared::Limits;
 use self::shared::{POLL, Shared};
 use super::connector::{Connector, Notified};
+use super::failure::Failure;
 use super::lineage::Moves;
 use super::options::Options;
-use super::own_thread;
+use super::rows::one;
+use super::{opening, own_thread};
 
 /// How long a frame is on its way as a rule, if its receiver is woken.
 const WOKEN_DELAY: Duration = Duration::from_millis(2);
@@ -63,6 +65,33 @@ impl std::fmt::Debug for PostgresCarrier {
         f.debug_struct("PostgresCarrier").field("node", &self.shared.node).finish_non_exhaustive()
     }
 }
+
+impl CarrierOptions {
+    /// Looks where the direct way leads, if there is one. Nodes of which one goes elsewhere would not hear each other, and nobody would
+    /// see it.
+    ///
+    /// # Errors
+    ///
+    /// When nothing is reached, or not the database of the cluster with this id.
+    pub async fn check_direct(&self, cluster: &[u8; 16]) -> Result<(), StoreError> {
+        let Some(direct) = &self.direct else { return Ok(()) };
+        let options = Options { reached_within: self.database.reached_within, ..direct.clone() };
+        let connection = opening::connected(&options, options.patience).await?;
+        let found = one(&connection, "SELECT id FROM respoked.cluster", &[], |columns| columns.bytes::<16>()).await;
+        let leads_there = match found {
+            Ok(found) => found.is_some_and(|id| id == *cluster),
+            // It has no such table, or the role may not read it.
+            Err(Failure::Refused(_)) => false,
+            Err(failure) => return Err(failure.nothing_written()),
+        };
+        if leads_there { Ok(()) } else { Err(StoreError::Unavailable(Box::new(Elsewhere))) }
+    }
+}
+
+/// A direct way that leads to another database.
+#[derive(Debug, thiserror::Error)]
+#[error("it leads to another database than the one that is served from")]
+struct Elsewhere;
 
 impl PostgresCarrier {
     /// Begins to carry for this life of a node. It need not reach the database yet: it goes on trying until it is closed.
