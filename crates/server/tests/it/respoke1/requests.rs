@@ -159,6 +159,17 @@ fn who_is_told_of_each_that_is_beyond_the_window_is_not_slow_and_whose_are_far_t
 }
 
 #[test]
+fn a_ping_is_answered_ahead_of_what_is_under_way() {
+    let server = Server::start();
+    let mut alice = server.live("alice");
+    let requests = (100..150).map(|id| format!(r#"{{"id":{id},"op":{{"members":{{"group":"room"}}}}}}"#));
+    let ping = r#"{"id":999,"op":{"ping":{}}}"#.to_owned();
+    alice.send(&requests.chain([ping]).collect::<Vec<_>>().join("\n"));
+    alice.answer(149);
+    assert_eq!(alice.answered[1], 999, "{:?}", alice.answered);
+}
+
+#[test]
 fn with_a_key_a_request_is_done_once() {
     let server = Server::start();
     let (mut alice, mut bob) = (server.live("alice"), server.live("bob"));
