@@ -61,18 +61,19 @@ export class Interests {
   }
 
   want(kind: "g" | "e", name: string, history: boolean): void {
-    const { now } = this.#clock;
-    const key = `${kind}:${name}`;
-    let interest = this.#all.get(key);
-    if (!interest) {
-      interest = { kind, name, wanted: true, history, phase: "out", position: undefined, away: false, unseen: 0, presences: new Map(), at: now, tries: 0 };
-      this.#all.set(key, interest);
-    }
+    const interest = this.#all.get(`${kind}:${name}`) ?? this.#add(kind, name);
     interest.wanted = true;
     interest.history ||= history;
-    interest.at = now;
+    interest.at = this.#clock.now;
     if (interest.phase === "refused") interest.phase = "out";
     this.tick();
+  }
+
+  #add(kind: "g" | "e", name: string): Interest {
+    const { now } = this.#clock;
+    const interest: Interest = { kind, name, wanted: false, history: false, phase: "out", position: undefined, away: false, unseen: 0, presences: new Map(), at: now, tries: 0 };
+    this.#all.set(`${kind}:${name}`, interest);
+    return interest;
   }
 
   unwant(kind: "g" | "e", name: string): void {
@@ -142,8 +143,11 @@ export class Interests {
   }
 
   #entered(kind: "g" | "e", name: string, result: WireGroup | WireWatch, resumed: boolean): void {
-    const interest = this.#all.get(`${kind}:${name}`);
-    if (!interest) return;
+    let interest = this.#all.get(`${kind}:${name}`);
+    if (!interest) {
+      if (result.error) return;
+      interest = this.#add(kind, name); // nobody wants it since the state was sent, and it is left
+    }
     if (result.error) this.#refused(interest, refusal(result.error, this.#href));
     else if (!resumed || interest.phase !== "in") this.#in(interest, result);
   }
@@ -175,10 +179,16 @@ export class Interests {
   }
 
   #asked(interest: Interest, answer: Answer): void {
+    if (!this.#stands(interest)) return;
     if ("error" in answer) return this.#refused(interest, answer.error);
     const { ok } = answer as { ok: { groups?: WireGroup[] } & WireWatch[] };
     const result = (interest.kind === "g" ? ok?.groups?.[0] : ok?.[0]) ?? {};
     this.#in(interest, result as WireGroup);
+  }
+
+  /** Not forgotten meanwhile: under its name there may be another one by now. */
+  #stands(interest: Interest): boolean {
+    return this.#all.get(`${interest.kind}:${interest.name}`) === interest;
   }
 
   #refused(interest: Interest, error: RespokeError): void {
@@ -207,6 +217,7 @@ export class Interests {
   }
 
   #left(interest: Interest, answer: Answer): void {
+    if (!this.#stands(interest)) return;
     if ("error" in answer && (answer.error.retry || answer.error.outcome === "unknown")) {
       interest.phase = "in";
       interest.at = this.#clock.now + 1000;

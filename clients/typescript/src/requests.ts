@@ -103,11 +103,13 @@ export class Requests {
   welcomed(resumed: boolean, sameEndpoint: boolean): void {
     if (!sameEndpoint) this.fail("endpoint_changed", "the client is connected as another endpoint now");
     this.#all = this.#all.filter((request) => {
-      const { again, done, flying } = request;
+      const { again, sent } = request;
       request.flying = false;
-      if (!flying || (done && resumed)) return true;
-      if (again === "inner") return false;
-      if (again === "session") this.#end(request, "in_doubt", "the connection was lost before the answer came");
+      if (!resumed) {
+        // Even one that was never sent: what it is about was of the former session.
+        if (again === "inner") return false;
+        if (again === "session" && sent) this.#end(request, "in_doubt", "the connection was lost before the answer came");
+      }
       return request.done;
     });
     this.#open = true;

@@ -338,3 +338,52 @@ it('what was not answered is sent again to the session that goes on, under its i
   for (const { value } of [...said, unheard]) assert.ok(value?.id);
   assert.deepEqual(door.said_.map(({ data }) => data), [1, 2, 4]);
 });
+
+it('what was asked in a session that is over is not said in the next one', async () => {
+  for (const back of ['before the welcome', 'after it']) {
+    const { door, world, connected, is } = scene();
+    const alice = await connected('alice');
+    const bob = await connected('bob');
+    const heard = [];
+    const listen = () => {
+      const room = alice.group('room');
+      const offs = [room.on('message', ({ data }) => heard.push(data)), room.on('state', ({ state }) => heard.push(state))];
+      return () => offs.forEach((off) => off());
+    };
+    const leave = listen();
+    await world.run(100);
+    const link = world.links.findLast(({ session }) => session?.endpoint === 'alice');
+    link.halfOpen = true;
+    for (let data = 0; data < 70; data++) alice.endpoint('bob').send(data).catch(() => {});
+    leave();
+    await world.run(100); // no place for it: it waits
+    door.ringMax = 0;
+    await settled(bob.endpoint('alice').send('missed'), world);
+    door.ringMax = undefined;
+    heard.length = 0;
+    link.cut();
+    if (back === 'before the welcome') listen();
+    await is(alice, 'waiting');
+    await is(alice, 'connected');
+    assert.equal(alice.state.resumed, false);
+    if (back === 'after it') listen();
+    await world.run(1_000);
+    await settled(bob.group('room').publish('hi'), world);
+    await world.run(100);
+    assert.deepEqual(heard.filter((each) => each !== 'joining'), ['joined', 'hi'], back);
+    assert.equal(door.group('room').members.size, 1);
+  }
+});
+
+it('leaves a group that nobody wants any more when the welcome says that it is in', async () => {
+  const { door, world, client, is } = scene();
+  const alice = client('alice');
+  const off = alice.group('room').on('message', () => {});
+  await world.until(() => alice.state.state === 'connecting' && world.link?.socket.readyState === 1, 'the open socket');
+  world.link.latency = 100;
+  await world.until(() => door.connects.length === 1, 'the connect');
+  off();
+  await is(alice, 'connected');
+  await world.run(1_000);
+  assert.equal(door.group('room').members.size, 0);
+});

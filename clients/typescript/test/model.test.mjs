@@ -131,6 +131,82 @@ it(`what is told is true, in ${ROUNDS} storms`, async (t) => {
   for (let seed = 1; seed <= ROUNDS; seed++) await storm(Number(process.env.SDK_SEED ?? seed));
 });
 
+/** Listeners come and go while the window is full and the connection fails; at the end the door is asked who is in which group. */
+async function comings(seed) {
+  const { world, door, connected, until } = scene(seed);
+  const random = chance(seed + 4_000_000);
+  const pick = (list) => list[Math.floor(random() * list.length)];
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  const rooms = ['a', 'b', 'c'].map((name) => ({ name, off: undefined, state: undefined, heard: [] }));
+  const done = [];
+  const change = (room) => {
+    done.push(`${Math.round(world.now)} ${room.off ? 'leave' : 'listen'} ${room.name}`);
+    if (room.off) return void (room.off.forEach((off) => off()), (room.off = undefined));
+    const group = alice.group(room.name);
+    room.off = [
+      group.on('message', ({ data }) => room.heard.push(data)),
+      group.on('gap', ({ why }) => room.heard.push(why)),
+      group.on('state', ({ state }) => ((room.state = state), state === 'joined' || room.heard.push(state))),
+    ];
+    room.heard.push('listens');
+  };
+  const mine = () => world.links.findLast(({ session }) => session?.endpoint === 'alice');
+  const burst = () => {
+    for (let data = 0; data < 70; data++) alice.endpoint('bob').send(data, { timeout: 60_000 }).catch(() => {});
+  };
+  const deeds = {
+    burst,
+    slow: () => mine() && (mine().latency = 1 + Math.floor(random() * 3_000)),
+    quick: () => mine() && (mine().latency = 5),
+    cut: () => mine()?.cut(),
+    halfOpen: () => mine() && (mine().halfOpen = true),
+    wake: () => world.wake(),
+    restart: () => random() < 0.3 && door.restart(),
+    revoke: () => random() < 0.3 && door.revoke('alice'),
+    smallRing: () => (door.ringMax = door.ringMax === undefined ? 0 : undefined),
+    networkDown: () => (world.network = false),
+    networkUp: () => (world.network = true),
+    change: () => change(pick(rooms)),
+  };
+  const draw = Object.keys(deeds).flatMap((name) => Array({ change: 6, burst: 2, networkUp: 2 }[name] ?? 1).fill(name));
+  for (let step = 0; step < 100; step++) {
+    const name = pick(draw);
+    done.push(`${Math.round(world.now)} ${name}`);
+    deeds[name]();
+    if (random() < 0.5) for (const { name } of rooms) outcome(bob.group(name).publish(step));
+    await world.run(random() < 0.6 ? Math.floor(random() * 60) : Math.floor(random() * 2_000));
+  }
+  Object.assign(world, { network: true });
+  door.ringMax = undefined;
+  await until(() => alice.state.state === 'connected' && bob.state.state === 'connected', 'both to be connected', 120_000);
+  await world.run(90_000);
+
+  const story = `seed ${seed}\n${done.join('\n')}`;
+  for (const { name, off, state, heard } of rooms) {
+    const members = [...door.group(name).members].map(({ endpoint, connection }) => `${endpoint} ${connection}`);
+    assert.deepEqual(members, off ? [`alice ${alice.state.connection}`] : [], `members of ${name}\n${story}`);
+    if (off) assert.equal(state, 'joined', `${name}\n${story}`);
+    const last = outcome(bob.group(name).publish('last'));
+    await until(() => last.settled, 'the last answer');
+    await world.run(5_000);
+    assert.equal(heard.at(-1) === 'last', off !== undefined, `${name}: ${heard}\n${story}`);
+    // What was said between two that were heard is missing only where something was told.
+    const said = door.said_.filter(({ group }) => group === name).map(({ data }) => data);
+    heard.forEach((data, index) => {
+      const next = said.indexOf(data);
+      const before = said.indexOf(heard[index - 1]);
+      if (next < 0 || before < 0) return;
+      assert.equal(next, before + 1, `${name}: ${said.slice(before + 1, next)} is missing, and nothing was told\n${heard}\n${story}`);
+    });
+  }
+}
+
+it(`who listens is a member and hears, and nobody else, after ${ROUNDS} storms of comings and goings`, async (t) => {
+  t.mock.method(console, 'error', () => {});
+  for (let seed = 1; seed <= ROUNDS; seed++) await comings(Number(process.env.SDK_SEED ?? seed));
+});
+
 it('a client dials at most once in 250 ms, whatever goes wrong and whatever is asked of it', async () => {
   for (let seed = 1; seed <= 40; seed++) {
     const { world, door, client } = scene(seed);
