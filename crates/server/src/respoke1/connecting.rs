@@ -144,15 +144,18 @@ impl Guest {
         }
         // From here on that websocket carries it, or this one; where it cannot go on, it ends with this one.
         let transport = found.attach();
-        let live = &transport.live;
+        let live = transport.live.clone();
         let taking = live.taking.clone().lock_owned().await;
+        // What the websocket before had begun is answered first, so that it is not done again for the same id.
+        let turn = live.turn.lock().await;
         let connection = live.socket.connection()?;
         let missed = live.ring.lock().since(connect.got.unwrap_or(0))?;
+        drop(turn);
         if transport.replaced.is_cancelled() || live.socket.outbox.closed().is_some() {
             return None;
         }
         live.inside.hub.heard(&live.socket);
-        let welcome = Welcome::begin(live, None, &connection, self.new_key(live)).resumed();
+        let welcome = Welcome::begin(&live, None, &connection, self.new_key(&live)).resumed();
         let mut packets = missed;
         packets.push_front(welcome.object(id));
         Some((transport, Sending { packets, taking }))

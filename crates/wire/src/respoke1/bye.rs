@@ -85,6 +85,8 @@ byes! {
     Overloaded: 4013, "overloaded", Resume, [1, 10];
     /// The app or the endpoint has its most connections. Some of them may be of links that broke, and be closed soon.
     Limit: 4014, "limit", Resume, [5, 30];
+    /// The client came back by another socket. That may have been a try which it had given up, and which came through late.
+    Replaced: 4015, "replaced", Resume, [1, 5];
     /// The credential that it connects with is not valid.
     Refused: 4100, "refused", Token, [0, 1];
     /// Its session is over by its time.
@@ -97,8 +99,6 @@ byes! {
     Banned: 4201, "banned", Never, [0, 0];
     /// The page may not use the app.
     Origin: 4202, "origin", Never, [0, 0];
-    /// The client came back by another socket.
-    Replaced: 4203, "replaced", Never, [0, 0];
     /// The client does not speak this version.
     Version: 4205, "version", Never, [0, 0];
 }

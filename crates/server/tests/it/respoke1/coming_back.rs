@@ -113,13 +113,13 @@ fn two_keys_never_make_two_sockets() {
     let mut second = server.visit();
     second.connect(of_first.clone());
     assert_eq!((&second.welcome["resumed"], second.connection()), (&json!(true), connection.clone()));
-    assert_eq!(first.end(), Farewell::told("4203 replaced never"));
+    assert_eq!(first.end(), Farewell::told("4015 replaced resume"));
     assert_ne!(second.welcome["resume"], of_first["resume"]);
     // Its welcome may have been lost, so the former key holds.
     let mut third = server.visit();
     third.connect(of_first.clone());
     assert_eq!((&third.welcome["resumed"], third.connection()), (&json!(true), connection));
-    assert_eq!(second.end(), Farewell::told("4203 replaced never"));
+    assert_eq!(second.end(), Farewell::told("4015 replaced resume"));
     third.send(r#"{"got":0}"#);
     third.ok("ping", json!({}));
     let mut fourth = server.visit();
@@ -199,6 +199,30 @@ fn a_request_whose_answer_was_lost_is_not_done_twice() {
     // One that never came is done.
     alice.ok("publish", json!({"group": "room", "message": "twice"}));
     assert_eq!(bob.events(), ["message room alice twice"]);
+}
+
+/// What a client was answered meanwhile may come as well: the same is said twice then, and done once.
+#[test]
+fn a_request_that_is_still_under_way_is_not_done_twice() {
+    let mut data = None;
+    let server = Server::start_with(|config| data = config.database.is_none().then(|| config.data.clone()));
+    let Some(data) = data else { return };
+    let (mut alice, mut bob) = in_a_room(&server);
+    let connect = json!({"appToken": alice.welcome["appToken"], "resume": alice.welcome["resume"], "got": 0});
+    let publish = json!({"publish": {"group": "room", "message": "once", "persist": true}});
+    let store = rusqlite::Connection::open(data.join("respoked.db")).unwrap();
+    store.execute_batch("BEGIN IMMEDIATE").unwrap();
+    alice.send(&json!({"id": 900, "op": publish}).to_string());
+    drop(alice.cut());
+    let mut back = server.visit();
+    let connecting = back.begin(connect);
+    store.execute_batch("ROLLBACK").unwrap();
+    assert_eq!(back.answer(connecting)["ok"]["resumed"], json!(true));
+    back.send(&json!({"id": 900, "op": publish}).to_string());
+    back.send(&json!({"id": 901, "op": {"publish": {"group": "room", "message": "after"}}}).to_string());
+    assert_eq!(back.answer(900)["ok"]["messageId"], bob.event("message room alice once")["m"]);
+    assert!(back.answer(901)["error"].is_null());
+    assert_eq!(bob.events(), ["message room alice after"]);
 }
 
 #[test]
