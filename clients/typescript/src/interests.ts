@@ -9,13 +9,16 @@ interface Interest {
   name: string;
   wanted: boolean;
   history: boolean;
-  /** `refused` is asked for again by the user, or in a new session. */
-  phase: "out" | "asking" | "in" | "leaving" | "refused";
+  /** `refused`, by the server, is asked for again by the user or in a new session. `stray`: nobody knows whether it is in or out. */
+  phase: "out" | "asking" | "in" | "leaving" | "stray" | "refused";
+  /** The refusal that was told last. */
   error?: RespokeError | undefined;
   /** Begun anew whenever it is entered, so that nothing of a former membership counts for this one. */
   position: Position | undefined;
   /** It was in before, in a session that is over, and it is not known yet what became of the kept messages since. */
   away: boolean;
+  /** Something of it was told since it was last out: the server may take it in before that is known here. */
+  heard: boolean;
   /** How many kept messages of this client's own have offsets that it did not see: they are not told to it. */
   unseen: number;
   /** Of an observed endpoint: what its connections said. */
@@ -29,10 +32,12 @@ interface Interest {
 const LINGER_MS = 50;
 /** What the state of a connect may hold, of each kind. */
 const STATE_MAX = 200;
-const ASK_MS = 30_000;
 /** Connections of observed endpoints that are remembered, for each endpoint. */
 const PRESENCES_MAX = 1000;
 const OWN_MAX = 32;
+
+/** Whether the server is to be asked for it, or told that nobody wants it. */
+const toDo = ({ wanted, phase }: Interest) => phase === (wanted ? "out" : "in") || phase === "stray";
 
 interface Clock {
   readonly now: number;
@@ -66,12 +71,13 @@ export class Interests {
     interest.history ||= history;
     interest.at = this.#clock.now;
     if (interest.phase === "refused") interest.phase = "out";
+    interest.error = undefined;
     this.tick();
   }
 
   #add(kind: "g" | "e", name: string): Interest {
     const { now } = this.#clock;
-    const interest: Interest = { kind, name, wanted: false, history: false, phase: "out", position: undefined, away: false, unseen: 0, presences: new Map(), at: now, tries: 0 };
+    const interest: Interest = { kind, name, wanted: false, history: false, phase: "out", position: undefined, away: false, heard: false, unseen: 0, presences: new Map(), at: now, tries: 0 };
     this.#all.set(`${kind}:${name}`, interest);
     return interest;
   }
@@ -127,8 +133,9 @@ export class Interests {
     if (!resumed) {
       if (!first) this.#tell("", "gap", { type: "gap", kind: "live", why: "not_resumed" });
       for (const interest of this.#all.values()) {
-        const was = interest.phase === "in";
-        if (interest.phase !== "refused") interest.phase = "out";
+        const was = interest.phase === "in" || interest.heard;
+        interest.heard = false;
+        if (interest.error?.code !== "invalid") interest.phase = "out";
         // Before what is replayed, so that whoever reads in order knows where something may be missing.
         if (was && interest.wanted && interest.kind === "g") {
           interest.away = true;
@@ -158,24 +165,21 @@ export class Interests {
     for (const [key, interest] of this.#all) {
       const { kind, name, wanted, phase, at } = interest;
       if (!wanted && (phase === "out" || phase === "refused")) this.#all.delete(key);
-      if (!this.#up || at > now) continue;
-      if (wanted && phase === "out") {
+      if (!this.#up || at > now || !toDo(interest)) continue;
+      if (wanted) {
         interest.phase = "asking";
-        if (kind === "g") this.#state(interest, "joining");
+        if (kind === "g" && !interest.error) this.#state(interest, "joining");
         this.#ask(kind === "g" ? { join: { groups: [name] } } : { observe: { endpointList: [name] } }, (answer) => this.#asked(interest, answer));
-      } else if (!wanted && phase === "in") {
-        // Nobody can stop observing: what comes of it is dropped.
-        if (kind === "e") this.#all.delete(key);
-        else {
-          interest.phase = "leaving";
-          this.#ask({ leave: { groups: [name] } }, (answer) => this.#left(interest, answer));
-        }
+      } else if (kind === "e") this.#all.delete(key); // nobody can stop observing: what comes of it is dropped
+      else {
+        interest.phase = "leaving";
+        this.#ask({ leave: { groups: [name] } }, (answer) => this.#left(interest, answer));
       }
     }
   }
 
   #ask(op: object, done: (answer: Answer) => void): void {
-    this.#requests.add(`"op":${JSON.stringify(op)}}`, "inner", this.#clock.now + ASK_MS, done);
+    this.#requests.add(`"op":${JSON.stringify(op)}}`, "inner", Infinity, done);
   }
 
   #asked(interest: Interest, answer: Answer): void {
@@ -193,11 +197,11 @@ export class Interests {
 
   #refused(interest: Interest, error: RespokeError): void {
     if (error.retry || error.outcome === "unknown") {
-      interest.phase = "out";
+      interest.phase = error.outcome === "unknown" ? "stray" : "out";
       interest.at = this.#clock.now + (error.after ?? 0) + this.#clock.random() * Math.min(30_000, 1000 * 2 ** interest.tries++);
       return;
     }
-    const news = interest.phase !== "refused" || interest.error?.code !== error.code;
+    const news = interest.error?.code !== error.code;
     interest.phase = "refused";
     interest.error = error;
     if (news) this.#state(interest, "refused", error);
@@ -206,6 +210,7 @@ export class Interests {
   #in(interest: Interest, result: WireGroup | WireWatch): void {
     interest.phase = "in";
     interest.tries = 0;
+    interest.error = undefined;
     if (interest.kind === "e") return this.#present(interest, (result as WireWatch).connectionStates ?? {});
     const { epoch, offset, recovered, why } = result as WireGroup;
     const missed = interest.history && interest.away && !recovered;
@@ -219,13 +224,13 @@ export class Interests {
   #left(interest: Interest, answer: Answer): void {
     if (!this.#stands(interest)) return;
     if ("error" in answer && (answer.error.retry || answer.error.outcome === "unknown")) {
-      interest.phase = "in";
+      interest.phase = "stray";
       interest.at = this.#clock.now + 1000;
       return;
     }
     interest.phase = "out";
     interest.position = undefined;
-    interest.away = false;
+    interest.away = interest.heard = false;
     interest.unseen = 0;
     if (interest.wanted) this.tick();
     else {
@@ -259,7 +264,8 @@ export class Interests {
     }
     if (event.g === undefined) return false;
     const interest = this.#all.get(`g:${event.g}`);
-    if (!interest || (interest.phase !== "in" && interest.phase !== "asking")) return true;
+    if (!interest || interest.phase === "leaving") return true;
+    interest.heard = true;
     if (event.ev === "gap") this.#gap(interest, event.kind ?? "live", event.why ?? "unknown");
     else if (event.ev === "message") this.#message(interest, event);
     else if (event.ev === "join" || event.ev === "leave") {
@@ -304,7 +310,7 @@ export class Interests {
   /** The earliest instant at which something is to be done. */
   due(): number {
     if (!this.#up) return Infinity;
-    return [...this.#all.values()].reduce((due, { wanted, phase, at }) => (phase === (wanted ? "out" : "in") ? Math.min(due, at) : due), Infinity);
+    return Math.min(Infinity, ...[...this.#all.values()].filter(toDo).map(({ at }) => at));
   }
 
   /** Nothing of it is there any more; what is wanted stays wanted. */
@@ -312,8 +318,9 @@ export class Interests {
     this.#up = false;
     for (const interest of this.#all.values()) {
       interest.phase = "out";
+      interest.error = undefined;
       interest.position = undefined;
-      interest.away = false;
+      interest.away = interest.heard = false;
       interest.presences.clear();
     }
   }

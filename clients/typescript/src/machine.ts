@@ -109,7 +109,7 @@ export class Machine {
   constructor(settings: Settings) {
     this.#settings = settings;
     const send = (id: number, rest: string) => this.#send(`{"id":${id},${this.#gotNow()}${rest}`);
-    this.requests = new Requests(send, settings.href);
+    this.requests = new Requests(send, this, settings.href);
     this.interests = new Interests(this.requests, (to, name, event) => this.#do({ do: "tell", to, name, event }), this, settings.href);
   }
 

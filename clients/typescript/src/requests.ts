@@ -25,7 +25,9 @@ interface Request {
   done: ((answer: Answer) => void) | undefined;
 }
 
-/** How many wait while there is no connection, or the server is busy. */
+/** How long the machine waits for the answer to a request of its own, once that was sent. */
+const ASK_MS = 30_000;
+/** How many of the user's wait while there is no connection, or the server is busy. */
 const QUEUE_MAX = 1000;
 /** The server takes 64 KiB; what is longer would end the connection for good. */
 const FRAME_MAX = 65_000;
@@ -49,10 +51,12 @@ export class Requests {
   #open = false;
   window = 64;
   readonly #send: (id: number, rest: string) => void;
+  readonly #clock: { readonly now: number };
   readonly #href: string;
 
-  constructor(send: (id: number, rest: string) => void, href: string) {
+  constructor(send: (id: number, rest: string) => void, clock: { readonly now: number }, href: string) {
     this.#send = send;
+    this.#clock = clock;
     this.#href = href;
   }
 
@@ -60,13 +64,16 @@ export class Requests {
     return ++this.#ids;
   }
 
-  /** Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. */
+  /**
+   * Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. One that is
+   * `inner` waits for a place as long as it takes, and takes none of the user's: each is of one wish, so they are no more than these.
+   */
   add(rest: string, again: Again, until: number, done: (answer: Answer) => void): number {
     const id = this.id();
     const refuse = (code: string, text: string) => done({ error: new RespokeError(code, text) });
     if (rest.length > FRAME_MAX / 3 && new TextEncoder().encode(rest).length > FRAME_MAX) {
       refuse("too_large", `a request has at most ${FRAME_MAX} bytes`);
-    } else if (this.#all.filter(({ flying }) => !flying).length >= QUEUE_MAX) {
+    } else if (again !== "inner" && this.#all.filter((each) => !each.flying && each.again !== "inner").length >= QUEUE_MAX) {
       refuse("queue_full", `${QUEUE_MAX} requests wait already`);
     } else {
       this.#all.push({ id, rest, again, until, done, sent: false, flying: false });
@@ -82,6 +89,7 @@ export class Requests {
       if (!places--) break;
       if (request.flying) continue;
       request.flying = request.sent = true;
+      if (request.again === "inner") request.until = this.#clock.now + ASK_MS;
       this.#send(request.id, request.rest);
     }
   }

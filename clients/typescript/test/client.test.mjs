@@ -387,3 +387,61 @@ it('leaves a group that nobody wants any more when the welcome says that it is i
   await world.run(1_000);
   assert.equal(door.group('room').members.size, 0);
 });
+
+it('a group is refused by the server alone, however long it waits to be asked for', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  door.deaf = ({ op }) => op?.send !== undefined; // unanswered, all of them
+  for (let data = 0; data < 70; data++) alice.endpoint('bob').send(data, { timeout: 120_000 }).catch(() => {});
+  const read = [];
+  void (async () => {
+    for await (const { type, data } of alice.group('room').messages()) read.push(data ?? type);
+  })().catch((error) => read.push(error.code));
+  await world.run(40_000);
+  world.network = false;
+  await world.run(40_000);
+  door.deaf = undefined;
+  world.network = true;
+  await is(alice, 'connected', 60_000);
+  await is(bob, 'connected', 60_000);
+  await world.run(5_000);
+  await settled(bob.group('room').publish('hi'), world);
+  await world.run(100);
+  assert.deepEqual(read, ['hi']);
+});
+
+it('thousands of groups are joined, and take no place of what the user says', async () => {
+  const { world, client, is } = scene();
+  const alice = client('alice');
+  const states = [];
+  for (let group = 0; group < 2_500; group++) alice.group(`g${group}`).on('state', ({ state }) => states.push(state));
+  await is(alice, 'connected');
+  const said = outcome(alice.endpoint('bob').send('hello'));
+  await world.until(() => said.settled, 'the answer');
+  assert.ok(said.value.id);
+  await world.until(() => states.filter((state) => state === 'joined').length === 2_500, 'all groups');
+  assert.ok(!states.includes('refused'));
+});
+
+it('what was refused is asked for in a new session, and the same refusal is told once', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  for (let group = 0; group < 249; group++) alice.group(`g${group}`).on('message', () => {});
+  const states = [];
+  door.forbidden.add('g249'); // beyond what a connect may name
+  alice.group('g249').on('state', ({ state, error }) => states.push(error?.code ?? state));
+  const again = async () => {
+    await world.run(2_000);
+    door.restart();
+    await is(alice, 'waiting');
+    await is(alice, 'connected');
+    await world.run(2_000);
+  };
+  await again();
+  await again();
+  assert.deepEqual(states, ['joining', 'forbidden']);
+  door.forbidden.clear();
+  await again();
+  assert.deepEqual(states, ['joining', 'forbidden', 'joined']);
+});

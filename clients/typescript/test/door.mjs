@@ -117,7 +117,8 @@ export class Door {
     const before = session.results.get(object.id);
     if (before) return this.#answer(session, before);
     const [[name, fields]] = Object.entries(object.op);
-    const answer = { id: object.id, ...this.#op(session, name, fields) };
+    const done = this.#op(session, name, fields);
+    const answer = { id: object.id, ...(this.unsure?.(name) ? { error: { code: 'unavailable', text: 'nobody knows', retry: 'unknown' } } : done) };
     if (name !== 'ping') {
       session.results.set(object.id, answer);
       if (session.results.size > RESULTS_MAX) session.results.delete(session.results.keys().next().value);
@@ -160,6 +161,7 @@ export class Door {
     const first = session.ring[0]?.number ?? session.events + 1;
     const resumed = Boolean(kept) && session.connection !== undefined && first <= connect.got + 1;
     this.#resumes.delete(session.former);
+    if (!resumed) this.#resumes.delete(session.resume); // it is of a connection that is no more
     session.former = session.resume;
     session.resume = `resume-${++this.#names}`;
     this.#resumes.set(session.resume, session);

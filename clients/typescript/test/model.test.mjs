@@ -167,6 +167,9 @@ async function comings(seed) {
     smallRing: () => (door.ringMax = door.ringMax === undefined ? 0 : undefined),
     networkDown: () => (world.network = false),
     networkUp: () => (world.network = true),
+    busy: () => (door.refused = door.refused ? undefined : (name) => (name === 'join' || name === 'leave') && random() < 0.7 && { code: 'rate_limited', text: 'busy', retry: 'later' }),
+    unsure: () => (door.unsure = door.unsure ? undefined : (name) => (name === 'join' || name === 'leave') && random() < 0.7),
+    mute: () => (door.mute = door.mute ? undefined : ({ op }) => Boolean(op?.join ?? op?.leave) && random() < 0.7),
     change: () => change(pick(rooms)),
   };
   const draw = Object.keys(deeds).flatMap((name) => Array({ change: 6, burst: 2, networkUp: 2 }[name] ?? 1).fill(name));
@@ -178,14 +181,15 @@ async function comings(seed) {
     await world.run(random() < 0.6 ? Math.floor(random() * 60) : Math.floor(random() * 2_000));
   }
   Object.assign(world, { network: true });
-  door.ringMax = undefined;
+  Object.assign(door, { ringMax: undefined, refused: undefined, unsure: undefined, mute: undefined });
   await until(() => alice.state.state === 'connected' && bob.state.state === 'connected', 'both to be connected', 120_000);
   await world.run(90_000);
 
   const story = `seed ${seed}\n${done.join('\n')}`;
   for (const { name, off, state, heard } of rooms) {
-    const members = [...door.group(name).members].map(({ endpoint, connection }) => `${endpoint} ${connection}`);
-    assert.deepEqual(members, off ? [`alice ${alice.state.connection}`] : [], `members of ${name}\n${story}`);
+    // This door never finds out that the link of a former connection is half open.
+    const isIn = [...door.group(name).members].some(({ connection }) => connection === alice.state.connection);
+    assert.equal(isIn, off !== undefined, `whether alice is in ${name}\n${story}`);
     if (off) assert.equal(state, 'joined', `${name}\n${story}`);
     const last = outcome(bob.group(name).publish('last'));
     await until(() => last.settled, 'the last answer');

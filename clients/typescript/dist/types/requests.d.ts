@@ -18,9 +18,14 @@ export declare function refusal(error: WireError, href: string): RespokeError;
 export declare class Requests {
     #private;
     window: number;
-    constructor(send: (id: number, rest: string) => void, href: string);
+    constructor(send: (id: number, rest: string) => void, clock: {
+        readonly now: number;
+    }, href: string);
     id(): number;
-    /** Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. */
+    /**
+     * Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. One that is
+     * `inner` waits for a place as long as it takes, and takes none of the user's: each is of one wish, so they are no more than these.
+     */
     add(rest: string, again: Again, until: number, done: (answer: Answer) => void): number;
     answered({ id, error, ok, next }: WireObject): void;
     /** Nothing can be sent until the next welcome. */
