@@ -36,7 +36,7 @@ use super::connector::{Connector, Notified};
 use super::failure::Failure;
 use super::lineage::Moves;
 use super::options::Options;
-use super::rows::one;
+use super::rows::{one, only};
 use super::{opening, own_thread};
 
 /// How long a frame is on its way as a rule, if its receiver is woken.
@@ -77,9 +77,9 @@ impl CarrierOptions {
         let Some(direct) = &self.direct else { return Ok(()) };
         let options = Options { reached_within: self.database.reached_within, ..direct.clone() };
         let connection = opening::connected(&options, options.patience).await?;
-        let found = one(&connection, "SELECT id FROM respoked.cluster", &[], |columns| columns.bytes::<16>()).await;
+        let found = one(&connection, "SELECT id FROM respoked.cluster", &[], only::<Vec<u8>>).await;
         let leads_there = match found {
-            Ok(found) => found.is_some_and(|id| id == *cluster),
+            Ok(found) => found.is_some_and(|id| id == cluster),
             // It has no such table, or the role may not read it.
             Err(Failure::Refused(_)) => false,
             Err(failure) => return Err(failure.nothing_written()),

@@ -186,7 +186,7 @@ mod tests {
             Asked::Ping => "ping".to_owned(),
             Asked::Operation(method, Request { path, query, headers, data }) => {
                 let query = query.map(|query| format!("?{query}")).unwrap_or_default();
-                let key: String = headers.iter().map(|(name, value)| format!(" {name}={value}")).collect();
+                let key: String = headers.iter().flat_map(|(name, value)| [" ", name, "=", value]).collect();
                 format!("{} {path}{query}{key} {}", method.as_str(), data.unwrap_or("-"))
             }
         })

@@ -47,8 +47,12 @@ pub(crate) struct Live {
     /// The ids of answers in the order in which they came.
     pub(crate) answered: Vec<u64>,
     bye: Option<Value>,
-    end: Option<Option<u16>>,
+    end: Option<Closed>,
 }
+
+/// A socket ended: with this code, or with none.
+#[derive(Clone, Copy, Debug)]
+struct Closed(Option<u16>);
 
 impl Client {
     /// A websocket on which nothing was said yet, if the server takes it.
@@ -249,7 +253,7 @@ impl Live {
             assert!(bounds.is_none_or(|after| after.len() == 2 && after[0].as_u64() <= after[1].as_u64()), "{bye}");
             format!("{} {} {}", bye["code"], word("word"), word("again"))
         });
-        Farewell { bye, code: self.end.unwrap() }
+        Farewell { bye, code: self.end.unwrap().0 }
     }
 
     /// The least time it was told to wait.
@@ -288,13 +292,13 @@ impl Live {
                 Ok(Message::Close(frame)) => {
                     // Answers the close; the server waits for that.
                     let _ = self.websocket.flush();
-                    self.end = Some(frame.map(|frame| frame.code.into()));
+                    self.end = Some(Closed(frame.map(|frame| frame.code.into())));
                     return Some(false);
                 }
                 Ok(other) => panic!("{other:?}"),
                 Err(tungstenite::Error::Io(error)) if error.kind() == std::io::ErrorKind::WouldBlock => return None,
                 Err(_) => {
-                    self.end = Some(None);
+                    self.end = Some(Closed(None));
                     return Some(false);
                 }
             }

@@ -66,7 +66,9 @@ fn an_event_is_encoded_once_for_each_protocol_whoever_hears_it() {
     let server = Server::start();
     let mut old: Vec<_> = (0..3).map(|number| server.connect(&format!("old-{number}"))).collect();
     let mut new: Vec<_> = (0..3).map(|number| server.live(&format!("new-{number}"))).collect();
-    old.iter_mut().for_each(|client| client.join("room"));
+    for client in &mut old {
+        client.join("room");
+    }
     for client in &mut new {
         client.ok("join", json!({"groups": ["room"]}));
     }
