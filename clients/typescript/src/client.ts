@@ -144,9 +144,15 @@ export class Respoke {
 
   /** What this connection says of itself, now and after it came back. */
   async presence(presence: string | Presence, options: RequestOptions = {}): Promise<void> {
-    const said = typeof presence === "string" ? { type: presence } : { ...presence };
-    this.#machine.interests.say(said);
-    await this.ask({ presence: { presence: said } }, "read", options);
+    const text = JSON.stringify(typeof presence === "string" ? { type: presence } : { ...presence });
+    const became = this.#machine.interests.say(text);
+    try {
+      await this.ask(`{"presence":{"presence":${text}}}`, "keyed", options); // said twice it is the same
+      became(true);
+    } catch (error) {
+      became((error as RespokeError).outcome === "unknown");
+      throw error;
+    }
   }
 
   /** Any operation of the API, as the connection's endpoint. */
@@ -175,13 +181,14 @@ export class Respoke {
   }
 
   /** @internal */
-  ask(op: Op, again: Again, { signal, timeout = this.#options.timeout ?? 30_000 }: RequestOptions): Promise<{ ok: unknown; next?: string }> {
+  ask(op: Op | string, again: Again, { signal, timeout = this.#options.timeout ?? 30_000 }: RequestOptions): Promise<{ ok: unknown; next?: string }> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) throw new RespokeError("aborted", "aborted before it was sent");
+      const text = typeof op === "string" ? op : JSON.stringify(op);
       this.#need();
       const abort = () => this.#run(() => this.#machine.requests.give(id, "aborted", "aborted"));
       const id = this.#run(() =>
-        this.#machine.request(op, again, timeout, (answer) => {
+        this.#machine.request(text, again, timeout, (answer) => {
           signal?.removeEventListener("abort", abort);
           if ("error" in answer) reject(answer.error);
           else resolve(answer);
@@ -249,9 +256,12 @@ export class Respoke {
 
   #run<Result>(step: () => Result): Result {
     this.#machine.now = this.#environment.now();
-    const result = step();
-    if (!this.#draining) this.#drain();
-    return result;
+    try {
+      return step();
+    } finally {
+      // Whatever it threw: what was to be done is done, and the timer runs.
+      if (!this.#draining) this.#drain();
+    }
   }
 
   #drain(): void {

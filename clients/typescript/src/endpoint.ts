@@ -1,5 +1,6 @@
 import type { Respoke } from "./client.js";
 import type { Off } from "./emitter.js";
+import { text } from "./errors.js";
 import type { PresenceEvent, RequestOptions } from "./types.js";
 
 export interface SendOptions extends RequestOptions {
@@ -19,7 +20,7 @@ export class Endpoint {
   /** Made by `client.endpoint(name)`. */
   constructor(client: Respoke, name: string) {
     this.#client = client;
-    this.name = name;
+    this.name = text(name);
   }
 
   /** Says something to all of the endpoint's connections. Resolves when the server has it. */

@@ -58,3 +58,9 @@ export class Refused extends RespokeError {
     this.name = "Refused";
   }
 }
+
+/** A name that the user gave, which may be anything where nobody checks types. */
+export function text(name: unknown): string {
+  if (typeof name !== "string") throw new TypeError(`a name is a text, not ${typeof name}`);
+  return name;
+}

@@ -1,5 +1,6 @@
 import type { Respoke } from "./client.js";
 import type { Off } from "./emitter.js";
+import { text } from "./errors.js";
 import { Queue } from "./queue.js";
 import type { Overflow } from "./queue.js";
 import type { GroupEvents, GroupGap, GroupMessage, RequestOptions } from "./types.js";
@@ -33,7 +34,7 @@ export class Group<Data = unknown> {
   /** Made by `client.group(name)`. */
   constructor(client: Respoke, name: string, history: boolean) {
     this.#client = client;
-    this.name = name;
+    this.name = text(name);
     this.#history = history;
   }
 

@@ -1,6 +1,7 @@
 import type { RespokeError } from "./errors.js";
 import type { Answer, Requests } from "./requests.js";
 import { refusal } from "./requests.js";
+import { bytes } from "./wire.js";
 import type { Position, Presence, Welcome, WireEvent, WireGroup, WireWatch } from "./wire.js";
 
 /** A group to be in (`g`), or an endpoint to observe (`e`). */
@@ -32,6 +33,8 @@ interface Interest {
 const LINGER_MS = 50;
 /** What the state of a connect may hold, of each kind. */
 const STATE_MAX = 200;
+/** And its names and presence together: a frame has 64 KiB, and one that is longer would end the client for good. */
+const STATE_BYTES_MAX = 48 * 1024;
 /** Connections of observed endpoints that are remembered, for each endpoint. */
 const PRESENCES_MAX = 1000;
 const OWN_MAX = 32;
@@ -52,7 +55,8 @@ export class Interests {
   #up = false;
   /** This client's connections, the newest last: what they said is not told to it, however it comes. */
   #own: string[] = [];
-  #presence: Presence | undefined;
+  /** Presences as texts: what was accepted last, if it was, and those that were not answered yet. */
+  #said: { text: string }[] = [];
   readonly #requests: Requests;
   readonly #tell: Tell;
   readonly #clock: Clock;
@@ -94,8 +98,16 @@ export class Interests {
     return this.#all.get(`${kind}:${name}`)?.phase;
   }
 
-  say(presence: Presence): void {
-    this.#presence = presence;
+  /** A presence is to be said. The result is told what became of it: one that was refused is not said again, and the one before is. */
+  say(text: string): (kept: boolean) => void {
+    const said = { text };
+    this.#said.push(said);
+    return (kept) => {
+      const at = this.#said.indexOf(said);
+      if (at < 0) return; // one that was said later was kept
+      if (kept) this.#said.splice(0, at);
+      else this.#said.splice(at, 1);
+    };
   }
 
   /** A message of this client's own is to be kept, has ended without that being known, or stands there. */
@@ -111,16 +123,24 @@ export class Interests {
     }
   }
 
-  /** The `state` of a connect. */
-  state(): object {
-    const wanted = [...this.#all.values()].filter((interest) => interest.wanted);
-    const groups = wanted.filter(({ kind }) => kind === "g").slice(0, STATE_MAX);
-    const observe = wanted.filter(({ kind }) => kind === "e").slice(0, STATE_MAX);
-    return {
-      groups: groups.map(({ name, history, position }) => ({ g: name, ...(history && position) })),
-      observe: observe.map(({ name }) => name),
-      presence: this.#presence,
+  /** The `state` of a connect, as text: what a frame holds of it. The rest is asked for by requests. */
+  state(): string {
+    let left = STATE_BYTES_MAX;
+    const fits = (text: string) => {
+      const size = bytes(text) + 1;
+      if (size > left) return false;
+      left -= size;
+      return true;
     };
+    const presence = this.#said.at(-1)?.text;
+    const said = presence && fits(presence) ? `,"presence":${presence}` : "";
+    const list = (kind: "g" | "e", text: (interest: Interest) => unknown) => {
+      // A name that is no Unicode would make the whole frame none; in a request it is refused alone.
+      const able = [...this.#all.values()].filter((each) => each.wanted && each.kind === kind && each.error?.code !== "invalid" && !/\p{Cs}/u.test(each.name));
+      return able.slice(0, STATE_MAX).map((interest) => JSON.stringify(text(interest))).filter(fits);
+    };
+    const groups = list("g", ({ name, history, position }) => ({ g: name, ...(history && position) }));
+    return `{"groups":[${groups}],"observe":[${list("e", ({ name }) => name)}]${said}}`;
   }
 
   lost(): void {
@@ -179,7 +199,7 @@ export class Interests {
   }
 
   #ask(op: object, done: (answer: Answer) => void): void {
-    this.#requests.add(`"op":${JSON.stringify(op)}}`, "inner", Infinity, done);
+    this.#requests.add(JSON.stringify(op), "inner", Infinity, done);
   }
 
   #asked(interest: Interest, answer: Answer): void {

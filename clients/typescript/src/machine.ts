@@ -3,7 +3,7 @@ import { Interests } from "./interests.js";
 import { Requests } from "./requests.js";
 import type { Again, Answer } from "./requests.js";
 import { numberOr } from "./wire.js";
-import type { Op, Welcome, WireBye, WireError, WireEvent, WireObject } from "./wire.js";
+import type { Welcome, WireBye, WireError, WireEvent, WireObject } from "./wire.js";
 
 /** Why the client is not connected, or no longer. */
 export interface Reason {
@@ -148,13 +148,14 @@ export class Machine {
     this.#dial();
   }
 
-  request(op: Op, again: Again, timeout: number, to: (answer: Answer) => void): number {
+  /** Asks for what is text already: what a user gave may throw, or call, while it is made to that. */
+  request(op: string, again: Again, timeout: number, to: (answer: Answer) => void): number {
     const done = (answer: Answer) => this.#do({ do: "answer", answer, to });
     if (this.#phase === "stopped" || this.#phase === "closed") {
       done({ error: new RespokeError(this.#phase, this.#reason!.text, { ...this.#reason }) });
       return 0;
     }
-    return this.requests.add(`"op":${JSON.stringify(op)}}`, again, this.now + timeout, done);
+    return this.requests.add(op, again, this.now + timeout, done);
   }
 
   close(): void {
@@ -364,15 +365,13 @@ export class Machine {
     this.#phase = "greeting";
     this.#at.dial = this.now + DIAL_MS;
     const { resume, appToken } = this.#session ?? {};
-    const state = this.interests.state();
     const connect = {
       appToken,
       ...(resume ? { resume, got: this.#got } : !appToken && { tokenId: this.#token!.text, once: this.#token!.once }),
       sdk: this.#settings.sdk,
-      state,
     };
     this.#connectId = this.requests.id();
-    this.#send(`{"id":${this.#connectId},"connect":${JSON.stringify(connect)}}`);
+    this.#send(`{"id":${this.#connectId},"connect":${JSON.stringify(connect).slice(0, -1)},"state":${this.interests.state()}}}`);
   }
 
   #welcomed(welcome: Welcome): void {

@@ -1,5 +1,5 @@
 import { RespokeError } from "./errors.js";
-import { numberOr } from "./wire.js";
+import { bytes, numberOr } from "./wire.js";
 import type { WireError, WireObject } from "./wire.js";
 
 /**
@@ -68,10 +68,11 @@ export class Requests {
    * Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. One that is
    * `inner` waits for a place as long as it takes, and takes none of the user's: each is of one wish, so they are no more than these.
    */
-  add(rest: string, again: Again, until: number, done: (answer: Answer) => void): number {
+  add(op: string, again: Again, until: number, done: (answer: Answer) => void): number {
     const id = this.id();
+    const rest = `"op":${op}}`;
     const refuse = (code: string, text: string) => done({ error: new RespokeError(code, text) });
-    if (rest.length > FRAME_MAX / 3 && new TextEncoder().encode(rest).length > FRAME_MAX) {
+    if (rest.length > FRAME_MAX / 3 && bytes(rest) > FRAME_MAX) {
       refuse("too_large", `a request has at most ${FRAME_MAX} bytes`);
     } else if (again !== "inner" && this.#all.filter((each) => !each.flying && each.again !== "inner").length >= QUEUE_MAX) {
       refuse("queue_full", `${QUEUE_MAX} requests wait already`);

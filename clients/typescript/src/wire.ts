@@ -90,5 +90,10 @@ export function numberOr<Otherwise>(said: unknown, otherwise: Otherwise): number
   return Number.isFinite(said) && (said as number) >= 0 ? (said as number) : otherwise;
 }
 
+/** How many bytes a text takes on the wire. */
+export function bytes(text: string): number {
+  return new TextEncoder().encode(text).length;
+}
+
 /** A request's name and fields. */
 export type Op = { [name: string]: object };

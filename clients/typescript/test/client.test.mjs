@@ -445,3 +445,116 @@ it('what was refused is asked for in a new session, and the same refusal is told
   await again();
   assert.deepEqual(states, ['joining', 'forbidden', 'joined']);
 });
+
+/** The client comes back in a new session. */
+const comeBack = async ({ door, world, is }, client) => {
+  await world.run(3_000);
+  door.restart();
+  await is(client, 'waiting');
+  await world.until(() => !['waiting', 'connecting'].includes(client.state.state), 'the end of the tries');
+  await world.run(3_000);
+};
+
+it('a name that is cut in two is refused alone, whenever the client connects', async () => {
+  const there = scene();
+  const { door, world, client, is } = there;
+  const alice = client('alice');
+  const errors = [];
+  const name = 'room \u{1F600}'.slice(0, 6);
+  alice.on('error', ({ code }) => errors.push(code));
+  alice.group(name).on('message', () => {});
+  alice.group('room').on('message', () => {});
+  await is(alice, 'connected');
+  await world.run(100);
+  assert.deepEqual(errors, ['malformed']);
+  await comeBack(there, alice);
+  assert.equal(alice.state.state, 'connected');
+  assert.deepEqual(errors, ['malformed']);
+  assert.equal(door.group('room').members.size, 1);
+  for (const name of [undefined, null, 7, 1n, {}]) {
+    assert.throws(() => alice.group(name), TypeError);
+    assert.throws(() => alice.endpoint(name), TypeError);
+  }
+});
+
+it('what is too much for one frame is joined by requests, whenever the client connects', async () => {
+  const there = scene();
+  const { door, world, client, is } = there;
+  const alice = client('alice');
+  const long = 'ü'.repeat(120);
+  let joined = 0;
+  for (let each = 0; each < 150; each++) {
+    alice.group(`${long}${each}`).on('state', ({ state }) => state === 'joined' && joined++);
+    alice.endpoint(`${long}${each}`).observe(() => {});
+  }
+  await is(alice, 'connected');
+  await comeBack(there, alice);
+  assert.equal(alice.state.state, 'connected');
+  assert.equal(joined, 300);
+  for (let each = 0; each < 150; each++) assert.equal(door.group(`${long}${each}`).members.size, 1);
+  await world.run(0);
+});
+
+it('a presence that was refused is not said again, and the one before is', async (t) => {
+  const reported = [];
+  t.mock.method(console, 'error', (error) => reported.push(error));
+  const there = scene();
+  const { door, world, connected } = there;
+  const alice = await connected('alice');
+  const said = async (presence) => (await settled(alice.presence(presence), world)).error;
+  assert.equal(await said('away'), undefined);
+  const circular = { type: 'x' };
+  circular.circular = circular;
+  const bad = [[circular, 'TypeError'], [{ type: 1n }, 'TypeError'], [{ type: 'x', status: 'y'.repeat(70_000) }, 'too_large'], [{ type: 'x', status: 'y'.repeat(30_000) }, 'invalid'], [{ show: 'x' }, 'invalid']];
+  for (const [presence, why] of bad) {
+    const error = await said(presence);
+    assert.equal(error.code ?? error.name, why);
+    await comeBack(there, alice);
+    assert.equal(alice.state.state, 'connected', why);
+    assert.deepEqual(door.connects.at(-1).state.presence, { type: 'away' }, why);
+  }
+  assert.deepEqual(reported, []);
+
+  // Several at once: what was refused is gone, whatever came before and behind it.
+  const all = [{ show: 'x' }, 'busy', { show: 'y' }].map((presence) => outcome(alice.presence(presence)));
+  await world.until(() => all.every((each) => each.settled), 'the answers');
+  await comeBack(there, alice);
+  assert.deepEqual(door.connects.at(-1).state.presence, { type: 'busy' });
+});
+
+it('what a user gives is made to text before anything is done with it', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  const closing = { toJSON: () => (alice.close(), 'x') };
+  const { error } = await settled(alice.group('room').publish(closing), world);
+  assert.deepEqual([error.code, error.outcome], ['closed', 'none']);
+  const bad = { toJSON: () => { throw new Error('of the user'); } };
+  void alice.connect();
+  await world.until(() => alice.state.state === 'connected', 'the welcome');
+  for (const result of [alice.group('room').publish(bad), alice.presence({ type: bad }), alice.endpoint('bob').send(bad), alice.call('POST', '/v1/x', bad)]) {
+    await assert.rejects(result, /of the user/);
+  }
+  assert.ok((await settled(alice.group('room').publish('x'), world)).value.id);
+});
+
+it('a step that throws undoes nothing: what was to be told is told, and the time goes on', async () => {
+  const { door, world, connected } = scene();
+  let broken = false;
+  const random = () => {
+    if (!broken) return world.random();
+    broken = false;
+    throw new Error('no chance');
+  };
+  const alice = await connected('alice', { environment: Object.defineProperties({}, { ...Object.getOwnPropertyDescriptors(world.environment()), random: { value: random } }) });
+  door.mute = ({ op }) => op?.ping === undefined;
+  const first = outcome(alice.group('room').publish('first', { timeout: 30_000 }));
+  alice.group('room').on('message', () => {}); // given up at the same instant, behind it
+  await world.run(29_000);
+  const second = outcome(alice.group('room').publish('second', { timeout: 30_000 }));
+  broken = true;
+  await assert.rejects(world.run(2_000), /no chance/);
+  await world.run(0);
+  assert.equal(first.error.code, 'in_doubt');
+  await world.run(30_000);
+  assert.equal(second.error.code, 'in_doubt');
+});

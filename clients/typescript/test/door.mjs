@@ -5,6 +5,12 @@ const RING_MAX = 256;
 const RESULTS_MAX = 256;
 const RECOVERED_MAX = 1000;
 const SECOND = 1000;
+const FRAME_MAX = 65_536;
+const BAD_FRAME = { code: 4200, word: 'bad_frame', again: 'never' };
+
+/** A text without half a character; in a `connect` a name that is none makes it no frame. */
+const isName = (name) => typeof name === 'string' && !/\p{Cs}/u.test(name);
+const invalid = (text) => ({ error: { code: 'invalid', text, retry: 'no', requestId: 'r-3' } });
 
 export class Door {
   /** It takes no connections. */
@@ -92,6 +98,7 @@ export class Door {
   }
 
   said(link, text) {
+    if (Buffer.byteLength(text) > FRAME_MAX) return this.bye(link, BAD_FRAME);
     for (const line of text.split('\n')) {
       if (!link.alive) return;
       this.#object(link, JSON.parse(line));
@@ -105,7 +112,7 @@ export class Door {
       this.#resumes.delete(session.former);
     }
     if (object.connect) return this.#connect(link, object.id, object.connect);
-    if (!session) return this.bye(link, { code: 4200, word: 'bad_frame', again: 'never' });
+    if (!session) return this.bye(link, BAD_FRAME);
     if (object.bye) {
       session.link = undefined;
       this.#depart(session);
@@ -147,6 +154,8 @@ export class Door {
 
   #connect(link, id, connect) {
     this.connects.push({ at: this.world.now, ...connect });
+    const names = [...(connect.state?.groups ?? []).map(({ g }) => g), ...(connect.state?.observe ?? [])];
+    if (!names.every(isName)) return this.bye(link, BAD_FRAME);
     if (this.refusal) return this.#refuse(link, id, ...this.refusal);
     const kept = connect.resume && this.#resumes.get(connect.resume);
     const session = kept || (connect.appToken ? this.#sessions.get(connect.appToken) : connect.tokenId ? this.#redeem(connect) : undefined);
@@ -176,11 +185,13 @@ export class Door {
     const groups = (connect.state?.groups ?? []).map((wanted) => this.#enter(session, wanted));
     const replays = groups.flatMap(({ replay = [] }) => replay);
     const observe = (connect.state?.observe ?? []).map((endpointId) => this.#observe(session, endpointId));
-    link.say({ id, ok: { ...welcome, connection: session.connection, groups: groups.map(({ replay: _, ...entry }) => entry), observe } });
+    const presence = connect.state?.presence && this.#presence(session, connect.state.presence);
+    link.say({ id, ok: { ...welcome, connection: session.connection, presence: presence?.error && presence, groups: groups.map(({ replay: _, ...entry }) => entry), observe } });
     for (const event of replays) this.#push(session, event);
   }
 
   #enter(session, { g, epoch, offset }) {
+    if (!isName(g)) return { g, error: { code: 'malformed', text: 'the body is not a well-formed JSON object', retry: 'no' } };
     if (this.forbidden.has(g)) {
       return { g, error: { code: 'forbidden', text: `the role does not permit subscribe in ${g}`, retry: 'no', requestId: 'r-2' } };
     }
@@ -256,18 +267,23 @@ export class Door {
         return { ok: { message: 'success', messageId: m } };
       }
       case 'presence':
-        session.presence = fields.presence;
-        for (const other of this.#sessions.values()) {
-          if (other.observes?.has(session.endpoint) && other.connection && other !== session) {
-            this.#push(other, { ev: 'presence', from: session.endpoint, connection: session.connection, at: this.world.now, data: fields.presence });
-          }
-        }
-        return { ok: { message: 'Success' } };
+        return this.#presence(session, fields.presence);
       case 'observe':
         return { ok: fields.endpointList.map((endpoint) => this.#observe(session, endpoint)) };
       default:
         return { error: { code: 'no_such_route', text: 'Not Found', retry: 'no' } };
     }
+  }
+
+  #presence(session, presence) {
+    if (typeof presence?.type !== 'string' || JSON.stringify(presence).length > 20_000) return invalid('presence needs a type');
+    session.presence = presence;
+    for (const other of this.#sessions.values()) {
+      if (other.observes?.has(session.endpoint) && other.connection && other !== session) {
+        this.#push(other, { ev: 'presence', from: session.endpoint, connection: session.connection, at: this.world.now, data: presence });
+      }
+    }
+    return { ok: { message: 'Success' } };
   }
 
   #publish(session, { group: g, message, persist, key }) {

@@ -27,3 +27,5 @@ export declare class RespokeError extends Error {
 export declare class Refused extends RespokeError {
     constructor(text?: string, code?: ErrorCode);
 }
+/** A name that the user gave, which may be anything where nobody checks types. */
+export declare function text(name: unknown): string;

@@ -1,5 +1,5 @@
 import type { Requests } from "./requests.js";
-import type { Position, Presence, Welcome, WireEvent } from "./wire.js";
+import type { Position, Welcome, WireEvent } from "./wire.js";
 interface Clock {
     readonly now: number;
     random(): number;
@@ -12,11 +12,12 @@ export declare class Interests {
     want(kind: "g" | "e", name: string, history: boolean): void;
     unwant(kind: "g" | "e", name: string): void;
     standing(kind: "g" | "e", name: string): string | undefined;
-    say(presence: Presence): void;
+    /** A presence is to be said. The result is told what became of it: one that was refused is not said again, and the one before is. */
+    say(text: string): (kept: boolean) => void;
     /** A message of this client's own is to be kept, has ended without that being known, or stands there. */
     published(group: string, step: "sent" | "ended" | Partial<Position>): void;
-    /** The `state` of a connect. */
-    state(): object;
+    /** The `state` of a connect, as text: what a frame holds of it. The rest is asked for by requests. */
+    state(): string;
     lost(): void;
     welcomed(welcome: Welcome, resumed: boolean, first: boolean): void;
     /** Brings the server to what is wanted: one request under way for each. */

@@ -1,7 +1,6 @@
 import { Interests } from "./interests.js";
 import { Requests } from "./requests.js";
 import type { Again, Answer } from "./requests.js";
-import type { Op } from "./wire.js";
 /** Why the client is not connected, or no longer. */
 export interface Reason {
     code: string;
@@ -72,7 +71,8 @@ export declare class Machine {
     random(): number;
     get phase(): string;
     connect(): void;
-    request(op: Op, again: Again, timeout: number, to: (answer: Answer) => void): number;
+    /** Asks for what is text already: what a user gave may throw, or call, while it is made to that. */
+    request(op: string, again: Again, timeout: number, to: (answer: Answer) => void): number;
     close(): void;
     /** The page is there again, or the network: whoever waits need not, and whoever thinks it is connected makes sure. */
     wake(): void;

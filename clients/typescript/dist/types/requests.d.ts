@@ -26,7 +26,7 @@ export declare class Requests {
      * Adds a request and returns its id. `done` is called once, unless the request is `inner` and its session ends. One that is
      * `inner` waits for a place as long as it takes, and takes none of the user's: each is of one wish, so they are no more than these.
      */
-    add(rest: string, again: Again, until: number, done: (answer: Answer) => void): number;
+    add(op: string, again: Again, until: number, done: (answer: Answer) => void): number;
     answered({ id, error, ok, next }: WireObject): void;
     /** Nothing can be sent until the next welcome. */
     lost(): void;

@@ -78,6 +78,8 @@ export interface WireObject {
 }
 /** A number that the server said, if it is one to reckon with. */
 export declare function numberOr<Otherwise>(said: unknown, otherwise: Otherwise): number | Otherwise;
+/** How many bytes a text takes on the wire. */
+export declare function bytes(text: string): number;
 /** A request's name and fields. */
 export type Op = {
     [name: string]: object;
