@@ -77,7 +77,10 @@ export class Requests {
     } else if (again !== "inner" && this.#all.filter((each) => !each.flying && each.again !== "inner").length >= QUEUE_MAX) {
       refuse("queue_full", `${QUEUE_MAX} requests wait already`);
     } else {
-      this.#all.push({ id, rest, again, until, done, sent: false, flying: false });
+      const request = { id, rest, again, until, done, sent: false, flying: false };
+      // What the machine asks for waits for none of the user's: what is to be heard does not wait for what is to be said.
+      const place = again === "inner" ? this.#all.findIndex((each) => !each.flying && each.again !== "inner") : -1;
+      this.#all.splice(place < 0 ? this.#all.length : place, 0, request);
       this.#pump();
     }
     return id;

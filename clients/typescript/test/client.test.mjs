@@ -558,3 +558,17 @@ it('a step that throws undoes nothing: what was to be told is told, and the time
   await world.run(30_000);
   assert.equal(second.error.code, 'in_doubt');
 });
+
+it('what is to be heard does not wait for what is to be said', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  world.link.latency = 100; // 64 requests in 200 ms
+  const said = Array.from({ length: 640 }, (_, data) => outcome(alice.endpoint('bob').send(data)));
+  const rooms = ['a', 'b', 'c'];
+  const states = [];
+  for (const name of rooms) alice.group(name).on('state', ({ state }) => states.push(`${name} ${state}`));
+  await world.until(() => states.filter((state) => state.endsWith('joined')).length === 3, 'the groups', 500);
+  assert.deepEqual(states, ['a joining', 'b joining', 'c joining', 'a joined', 'b joined', 'c joined']);
+  assert.ok(said.some(({ settled }) => !settled));
+  await world.until(() => said.every(({ value }) => value?.id), 'all answers');
+});

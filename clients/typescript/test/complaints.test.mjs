@@ -131,7 +131,7 @@ it('K3: every state says why, where that is explained, and when it is tried agai
 });
 
 it('K3: a client that the server stops says by which word, and stays stopped', async () => {
-  for (const [code, word] of [[4200, 'bad_frame'], [4201, 'banned'], [4202, 'origin'], [4203, 'replaced'], [4204, 'limit'], [4205, 'version']]) {
+  for (const [code, word] of [[4200, 'bad_frame'], [4201, 'banned'], [4202, 'origin'], [4205, 'version']]) {
     const { door, world, connected, is } = scene();
     const alice = await connected('alice');
     door.bye(world.link, { code, word, again: 'never' });
@@ -144,7 +144,7 @@ it('K3: a client that the server stops says by which word, and stays stopped', a
 });
 
 it('K3: a close code says the same as a bye that a proxy ate', async () => {
-  for (const [code, state] of [[4008, 'connected'], [4102, 'connected'], [4204, 'stopped'], [1011, 'connected']]) {
+  for (const [code, state] of [[4008, 'connected'], [4014, 'connected'], [4015, 'connected'], [4102, 'connected'], [4202, 'stopped'], [1011, 'connected']]) {
     const { world, connected, is } = scene();
     const alice = await connected('alice');
     world.link.close(code, 'word');

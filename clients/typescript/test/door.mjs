@@ -164,7 +164,7 @@ export class Door {
       return this.#refuse(link, id, error, { code: 4100, word: 'refused', again: 'token' });
     }
     if (this.welcomes === false) return;
-    if (session.link && session.link !== link) this.bye(session.link, { code: 4203, word: 'replaced', again: 'never' });
+    if (session.link && session.link !== link) this.bye(session.link, { code: 4015, word: 'replaced', again: 'resume', after: [1, 5] });
     session.link = link;
     link.session = session;
     const first = session.ring[0]?.number ?? session.events + 1;
