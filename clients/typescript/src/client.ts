@@ -242,9 +242,10 @@ export class Respoke {
     });
   }
 
-  /** Calls `ended` when the client is closed, or with why it stopped. @internal */
+  /** Calls `ended` when the client is closed, or with why it stopped; soon, if that is so already. @internal */
   ending(ended: (error: RespokeError | undefined) => void): Off {
     this.#endings.add(ended);
+    void Promise.resolve().then(() => this.#endings.has(ended) && this.#endIf([ended]));
     return () => void this.#endings.delete(ended);
   }
 
@@ -356,14 +357,17 @@ export class Respoke {
 
   #stateIs({ retryIn, ...standing }: Standing): void {
     this.#state = { ...standing, retryAt: retryIn === undefined ? undefined : this.#environment.wall() + retryIn } as ConnectionState;
-    const { state, reason } = this.#state;
-    if (state === "stopped" || state === "closed") {
-      this.#awake?.();
-      this.#awake = undefined;
-      const error = state === "stopped" ? new RespokeError(reason!.code, reason!.text, { ...reason }) : undefined;
-      for (const ended of [...this.#endings]) ended(error);
-    }
+    this.#endIf([...this.#endings]);
     this.#listeners.emit("state", this.#state);
+  }
+
+  #endIf(endings: ((error: RespokeError | undefined) => void)[]): void {
+    const { state, reason } = this.#state;
+    if (state !== "stopped" && state !== "closed") return;
+    this.#awake?.();
+    this.#awake = undefined;
+    const error = state === "stopped" ? new RespokeError(reason!.code, reason!.text, { ...reason }) : undefined;
+    for (const ended of endings) ended(error);
   }
 
   #arm(): void {

@@ -572,3 +572,29 @@ it('what is to be heard does not wait for what is to be said', async () => {
   assert.ok(said.some(({ settled }) => !settled));
   await world.until(() => said.every(({ value }) => value?.id), 'all answers');
 });
+
+it('reading and joining end at once where the client has ended already', async () => {
+  const { door, world, connected } = scene();
+  const read = (client) => outcome(client.group('room').messages().next());
+  const alice = await connected('alice');
+  alice.close();
+  const ended = read(alice);
+  const joined = outcome(alice.group('room').join());
+  await world.run(0);
+  assert.equal(ended.value.done, true);
+  assert.deepEqual([joined.error.code, joined.error.retry], ['closed', false]);
+  const bob = await connected('bob');
+  door.bye(world.link, { code: 4201, word: 'banned', again: 'never' });
+  await world.until(() => bob.state.state === 'stopped', 'the end');
+  const stopped = read(bob);
+  const refused = outcome(bob.group('room').join());
+  await world.run(0);
+  assert.deepEqual([stopped.error.code, refused.error.code], ['banned', 'banned']);
+  // Not where it is about to come back, and nothing is left of those that ended.
+  const waiting = read(bob);
+  void bob.connect().catch(() => {});
+  await world.until(() => bob.state.state === 'connected', 'the welcome');
+  await world.run(100);
+  assert.equal(waiting.settled, undefined);
+  assert.equal(door.group('room').members.size, 1);
+});
