@@ -1,6 +1,6 @@
 /// <reference lib="esnext.disposable" preserve="true" />
 
-import { Emitter, report } from "./emitter.js";
+import { Emitter, report, safely } from "./emitter.js";
 import type { Off } from "./emitter.js";
 import { Endpoint } from "./endpoint.js";
 import { real } from "./environment.js";
@@ -207,8 +207,15 @@ export class Respoke {
     const off = listeners.on(event, hear);
     topic.refs++;
     this.#need();
-    this.#run(() => this.#machine.interests.want(kind, name, history));
+    const { interests } = this.#machine;
+    this.#run(() => interests.want(kind, name, history));
     let on = true;
+    // What the others were told before; not at once, so that it can take itself away.
+    if (interests.told(kind, name, event).length) {
+      void Promise.resolve().then(() => {
+        for (const what of interests.told(kind, name, event)) if (on) safely(() => hear(what as never));
+      });
+    }
     return () => {
       if (!on) return;
       on = false;

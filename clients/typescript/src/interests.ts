@@ -42,6 +42,10 @@ const OWN_MAX = 32;
 /** Whether the server is to be asked for it, or told that nobody wants it. */
 const toDo = ({ wanted, phase }: Interest) => phase === (wanted ? "out" : "in") || phase === "stray";
 
+const presenceEvent = ({ name, presences }: Interest, connection: string, presence: Presence) => {
+  return { type: "presence", endpoint: name, connection, presence, connections: Object.fromEntries(presences) };
+};
+
 interface Clock {
   readonly now: number;
   random(): number;
@@ -96,6 +100,15 @@ export class Interests {
 
   standing(kind: "g" | "e", name: string): string | undefined {
     return this.#all.get(`${kind}:${name}`)?.phase;
+  }
+
+  /** What is, as the events that a listener would have been told who was there before. */
+  told(kind: "g" | "e", name: string, event: string): object[] {
+    const interest = this.#all.get(`${kind}:${name}`);
+    if (interest?.phase !== "in") return [];
+    if (event === "state") return [{ type: "state", state: "joined" }];
+    if (event !== "presence") return [];
+    return [...interest.presences].map(([connection, presence]) => presenceEvent(interest, connection, presence));
   }
 
   /** A presence is to be said. The result is told what became of it: one that was refused is not said again, and the one before is. */
@@ -271,15 +284,14 @@ export class Interests {
   #presenceIs(interest: Interest, connection: string, presence: Presence): void {
     if (presence.type === "unavailable" || interest.presences.size > PRESENCES_MAX) interest.presences.delete(connection);
     else interest.presences.set(connection, presence);
-    const event = { type: "presence", endpoint: interest.name, connection, presence, connections: Object.fromEntries(interest.presences) };
-    this.#tell(`e:${interest.name}`, "presence", event);
+    this.#tell(`e:${interest.name}`, "presence", presenceEvent(interest, connection, presence));
   }
 
   /** An event of a group or an observed endpoint; false if it is neither. */
   event(event: WireEvent): boolean {
     if (event.ev === "presence") {
       const interest = this.#all.get(`e:${event.from}`);
-      if (interest?.wanted && event.connection) this.#presenceIs(interest, event.connection, event.data as Presence);
+      if (interest && event.connection) this.#presenceIs(interest, event.connection, event.data as Presence);
       return true;
     }
     if (event.g === undefined) return false;

@@ -598,3 +598,40 @@ it('reading and joining end at once where the client has ended already', async (
   assert.equal(waiting.settled, undefined);
   assert.equal(door.group('room').members.size, 1);
 });
+
+it('whoever listens later is told what is', async () => {
+  const { world, connected } = scene();
+  const alice = await connected('alice');
+  const bob = await connected('bob');
+  await settled(bob.presence('away'), world);
+  const told = [[], []];
+  const listen = (index) => [
+    alice.group('room').on('state', ({ state }) => told[index].push(state)),
+    alice.endpoint('bob').observe(({ presence, connections }) => told[index].push(`${presence.type} of ${Object.keys(connections).length}`)),
+  ];
+  const first = listen(0);
+  await world.run(100);
+  let calls = 0;
+  const off = alice.group('room').on('state', () => ++calls);
+  assert.equal(calls, 0, 'nobody is called before he can take himself away');
+  off();
+  listen(1);
+  await world.run(100);
+  assert.equal(calls, 0);
+  assert.deepEqual(told, [['joining', 'joined', 'away of 1'], ['joined', 'away of 1']]);
+
+  // So is whoever comes just behind the last who went; what changed between them counts.
+  const carol = await connected('carol');
+  carol.endpoint('bob').observe(() => {})();
+  const stop = carol.endpoint('bob').observe(() => {});
+  await world.run(100);
+  stop();
+  const busy = outcome(bob.presence('busy'));
+  await world.run(15);
+  assert.ok(busy.settled);
+  const seen = [];
+  carol.endpoint('bob').observe(({ presence }) => seen.push(presence.type));
+  await world.run(100);
+  assert.deepEqual(seen, ['busy']);
+  first.forEach((off) => off());
+});

@@ -66,6 +66,40 @@ it('connects once under StrictMode, joins once, and shows what comes', async () 
   assert.equal(world.dials.length - before, 1);
 });
 
+it('shows the same to a component that is mounted later', async () => {
+  const { world, client, connected } = scene();
+  const bob = await connected('bob');
+  const said = outcome(bob.presence('away'));
+  await world.run(100);
+  assert.equal(said.error, undefined);
+  const alice = client('alice');
+  const shown = [{}, {}];
+  const rooms = (count) => h(StrictMode, null, h(RespokeProvider, { client: alice }, shown.slice(0, count).map((each, key) => h(Room, { key, name: 'room', shown: each }))));
+  let root;
+  await act(() => (root = create(rooms(1))));
+  await run(world, 1_000);
+  await act(() => root.update(rooms(2)));
+  await run(world, 1_000);
+  for (const { standing, bob } of shown) assert.deepEqual([standing, Object.values(bob)], ['joined', [{ type: 'away' }]]);
+  await act(() => root.unmount());
+});
+
+it('shows no more messages than it was asked for', async () => {
+  const { world, client, connected } = scene();
+  const bob = await connected('bob');
+  const alice = client('alice');
+  const shown = {};
+  const One = () => (Object.assign(shown, { messages: useMessages(useGroup('room').group, { max: 1 }) }), null);
+  let root;
+  await act(() => (root = create(h(RespokeProvider, { client: alice }, h(One)))));
+  await run(world, 1_000);
+  const said = ['a', 'b', 'c'].map((data) => outcome(bob.group('room').publish(data)));
+  await run(world, 100);
+  assert.ok(said.every(({ value }) => value));
+  assert.deepEqual(shown.messages.map(({ data }) => data), ['c']);
+  await act(() => root.unmount());
+});
+
 it('shows a refusal', async () => {
   const { world, door, client } = scene();
   door.forbidden.add('room');

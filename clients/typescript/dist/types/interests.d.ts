@@ -12,6 +12,8 @@ export declare class Interests {
     want(kind: "g" | "e", name: string, history: boolean): void;
     unwant(kind: "g" | "e", name: string): void;
     standing(kind: "g" | "e", name: string): string | undefined;
+    /** What is, as the events that a listener would have been told who was there before. */
+    told(kind: "g" | "e", name: string, event: string): object[];
     /** A presence is to be said. The result is told what became of it: one that was refused is not said again, and the one before is. */
     say(text: string): (kept: boolean) => void;
     /** A message of this client's own is to be kept, has ended without that being known, or stands there. */

@@ -100,7 +100,7 @@ export function useMessages<Data = unknown>(group: Group<Data>, { max = 200 }: {
   return useStore<readonly Item[]>(
     () =>
       new Store<readonly Item[]>([], (set) => {
-        const add = (item: Item) => set((items) => [...items.slice(-(max - 1)), item]);
+        const add = (item: Item) => set((items) => [...items, item].slice(-Math.max(1, max)));
         const offs = [group.on("message", add), group.on("gap", add)];
         return () => offs.forEach((off) => off());
       }),
