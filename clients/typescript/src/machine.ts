@@ -60,13 +60,15 @@ const TOKEN_MS = 30_000;
 /** A token that came longer ago is not sent: it may be stale, and its refusal would say nothing. */
 const FRESH_MS = 30_000;
 const PROBE_MS = 3_000;
+/** A request that is unanswered for so long, while nothing is heard, asks whether anybody is there. */
+const DOUBT_MS = 5_000;
 /** Close codes: this one says that the client comes back, and 1000 that it does not. */
 const COMING_BACK = 4000;
 const LEAVING = 1000;
 const GOT_EVENTS = 64;
 const GOT_MS = 5_000;
 
-type Timer = "retry" | "dial" | "token" | "probe" | "silence" | "got" | "stable" | "refresh";
+type Timer = "retry" | "dial" | "token" | "probe" | "doubt" | "silence" | "got" | "stable" | "refresh";
 
 /**
  * The client without a world: socket, clock and chance come in by calls, and what it wants done goes out as effects. It
@@ -108,7 +110,10 @@ export class Machine {
 
   constructor(settings: Settings) {
     this.#settings = settings;
-    const send = (id: number, rest: string) => this.#send(`{"id":${id},${this.#gotNow()}${rest}`);
+    const send = (id: number, rest: string) => {
+      this.#send(`{"id":${id},${this.#gotNow()}${rest}`);
+      this.#at.doubt ??= this.now + DOUBT_MS;
+    };
     this.requests = new Requests(send, this, settings.href);
     this.interests = new Interests(this.requests, (to, name, event) => this.#do({ do: "tell", to, name, event }), this, settings.href);
   }
@@ -192,7 +197,7 @@ export class Machine {
       this.tokenFailed(this.#ask, new Error("getToken gave no token in time"));
     }
     if (over("probe")) this.#lost({ code: "silent", text: "nothing was heard of the server" });
-    if (over("silence")) this.#probe();
+    if (over("silence") || (over("doubt") && this.requests.unanswered)) this.#probe();
     if (over("got")) this.#tellGot();
     if (over("refresh")) this.#askToken("expiring");
     this.requests.tick(this.now);
@@ -290,6 +295,8 @@ export class Machine {
       }
       if (!this.#live()) return;
     }
+    if (this.requests.unanswered) this.#at.doubt = this.now + DOUBT_MS;
+    else delete this.#at.doubt;
   }
 
   #heard(object: WireObject): void {

@@ -159,6 +159,11 @@ export class Requests {
     return Math.min(Infinity, ...this.#all.map(({ done, until }) => (done ? until : Infinity)));
   }
 
+  /** Whether somebody waits for an answer that may be on its way. */
+  get unanswered(): boolean {
+    return this.#open && this.#all.some(({ flying, done }) => flying && done);
+  }
+
   /** How many the user waits for. */
   get waiting(): number {
     return this.#all.filter(({ done, again }) => done && again !== "inner").length;

@@ -106,6 +106,35 @@ it('K2: a silent connection is found without any event of the page', async () =>
   await world.until(() => world.links.length === 2, 'a new connection', (door.ping + 10) * 1000);
 });
 
+it('K2: a request that nobody answers finds out that its connection is dead, in time to be done', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const started = world.now;
+  world.link.halfOpen = true;
+  const kept = outcome(alice.group('room').publish('kept', { persist: true }));
+  const said = outcome(alice.group('room').publish('said'));
+  await world.until(() => kept.settled && said.settled, 'the answers', 10_000);
+  assert.ok(kept.value?.id, 'it is in doubt');
+  assert.ok(said.value?.id, 'the session went on, so nobody is in doubt about the other either');
+  assert.ok(world.now - started < 9_500, `${world.now - started} ms`);
+  assert.deepEqual(door.said_.map(({ data }) => data), ['kept', 'said']);
+  await is(alice, 'connected');
+
+  // Nor does a connection end on which something comes, or the ping is answered.
+  const dials = world.dials.length;
+  const pings = [];
+  door.mute = ({ op }) => op?.publish !== undefined;
+  door.refused = (name) => void (name === 'ping' && pings.push(world.now));
+  const slow = outcome(alice.group('room').publish('slow'));
+  await world.run(29_000);
+  assert.equal(world.dials.length, dials);
+  assert.equal(slow.settled, undefined);
+  assert.ok(pings.length > 3 && pings.length < 7, `${pings.length} pings`);
+  door.mute = undefined;
+  await world.run(60_000);
+  assert.ok(pings.length < 9, 'nobody asks for what was given up');
+});
+
 it('K3: every state says why, where that is explained, and when it is tried again', async () => {
   const { door, world, connected, is } = scene();
   const alice = await connected('alice');

@@ -39,6 +39,8 @@ export declare class Requests {
     tick(now: number): void;
     /** When the next one is over. */
     due(): number;
+    /** Whether somebody waits for an answer that may be on its way. */
+    get unanswered(): boolean;
     /** How many the user waits for. */
     get waiting(): number;
 }
