@@ -163,6 +163,9 @@ export class Respoke {
 
   // For groups and endpoints; not of use to anybody else.
 
+  /** Groups that are held by `join()`, by name. @internal */
+  readonly joins = new Map<string, Off>();
+
   /** @internal */
   async publish(group: string, message: unknown, { persist, key, ...options }: PublishOptions): Promise<{ id: string }> {
     const own = key ?? (persist ? this.#environment.key() : undefined);

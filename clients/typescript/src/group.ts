@@ -29,7 +29,6 @@ export class Group<Data = unknown> {
   readonly name: string;
   readonly #client: Respoke;
   readonly #history: boolean;
-  #joined: Off | undefined;
 
   /** Made by `client.group(name)`. */
   constructor(client: Respoke, name: string, history: boolean) {
@@ -45,14 +44,17 @@ export class Group<Data = unknown> {
 
   /** Joins without listening; resolves when the server says that it is so. */
   join(options: RequestOptions = {}): Promise<void> {
-    this.#joined ??= this.#client.listen("g", this.name, "message", () => {}, this.#history);
+    const { joins } = this.#client;
+    const joined = this.#client.listen("g", this.name, "message", () => {}, this.#history);
+    joins.get(this.name)?.();
+    joins.set(this.name, joined);
     return this.#client.entered("g", this.name, options);
   }
 
-  /** Takes `join()` back. The group is left when nobody listens any more. */
+  /** Takes back every `join()` of this group. It is left when nobody listens any more. */
   leave(): void {
-    this.#joined?.();
-    this.#joined = undefined;
+    this.#client.joins.get(this.name)?.();
+    this.#client.joins.delete(this.name);
   }
 
   /**

@@ -635,3 +635,27 @@ it('whoever listens later is told what is', async () => {
   assert.deepEqual(seen, ['busy']);
   first.forEach((off) => off());
 });
+
+it('a join is taken back by the name of its group, whoever asked for it', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  const members = () => door.group('room').members.size;
+  assert.equal((await settled(alice.group('room').join(), world)).error, undefined);
+  assert.equal((await settled(alice.group('room').join(), world)).error, undefined);
+  assert.equal(members(), 1);
+  alice.group('other').leave();
+  await world.run(200);
+  assert.equal(members(), 1);
+  alice.group('room').leave();
+  await world.run(200);
+  assert.equal(members(), 0);
+  alice.group('room').leave();
+  const off = alice.group('room').on('message', () => {});
+  assert.equal((await settled(alice.group('room').join(), world)).error, undefined);
+  alice.group('room').leave();
+  await world.run(200);
+  assert.equal(members(), 1, 'somebody listens');
+  off();
+  await world.run(200);
+  assert.equal(members(), 0);
+});

@@ -23,7 +23,7 @@ export declare class Group<Data = unknown> {
     on<Name extends keyof GroupEvents<Data>>(name: Name, hear: (event: GroupEvents<Data>[Name]) => unknown): Off;
     /** Joins without listening; resolves when the server says that it is so. */
     join(options?: RequestOptions): Promise<void>;
-    /** Takes `join()` back. The group is left when nobody listens any more. */
+    /** Takes back every `join()` of this group. It is left when nobody listens any more. */
     leave(): void;
     /**
      * The group's messages as they come. It ends with the signal, or when the client is closed; it throws when the group is refused or
