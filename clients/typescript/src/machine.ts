@@ -67,6 +67,8 @@ const COMING_BACK = 4000;
 const LEAVING = 1000;
 const GOT_EVENTS = 64;
 const GOT_MS = 5_000;
+/** The server takes 20 frames a second that are no requests, and more for a flood. */
+const GOT_GAP_MS = 75;
 
 type Timer = "retry" | "dial" | "token" | "probe" | "doubt" | "silence" | "got" | "stable" | "refresh";
 
@@ -95,6 +97,8 @@ export class Machine {
   #endpoint: string | undefined;
   #got = 0;
   #gotTold = 0;
+  /** When it was told by itself. */
+  #gotAt = -Infinity;
   #token: { text: string; at: number; once: string } | undefined;
   #ask = 0;
   #asking = false;
@@ -429,8 +433,11 @@ export class Machine {
   #event(event: WireEvent): void {
     this.#got++; // before it is told: what is told was counted, whatever a listener does
     if (!this.#session?.resume) this.#gotTold = this.#got; // nobody asks for it
-    else if (this.#got - this.#gotTold >= GOT_EVENTS) this.#tellGot();
-    else if (!this.#at.got) this.#at.got = this.now + GOT_MS;
+    else {
+      const at = this.#got - this.#gotTold < GOT_EVENTS ? this.now + GOT_MS : this.#gotAt + GOT_GAP_MS;
+      if (at <= this.now) this.#tellGot();
+      else this.#at.got = Math.min(at, this.#at.got ?? at);
+    }
     if (event.ev === "expiring") {
       this.#expiring = true;
       return this.#askToken("expiring");
@@ -457,6 +464,7 @@ export class Machine {
 
   #tellGot(): void {
     this.#gotTold = this.#got;
+    this.#gotAt = this.now;
     delete this.#at.got;
     this.#send(`{"got":${this.#got}}`);
   }

@@ -659,3 +659,29 @@ it('a join is taken back by the name of its group, whoever asked for it', async 
   await world.run(200);
   assert.equal(members(), 0);
 });
+
+it('says how much has come so seldom that the server takes it for no flood, however much comes', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  let heard = 0;
+  alice.on('message', () => heard++);
+  const counts = [];
+  const { said } = door;
+  door.said = function (link, text) {
+    if (/^\{"got":\d+\}$/.test(text)) counts.push(world.now);
+    return said.call(this, link, text);
+  };
+  for (let times = 0; times < 200; times++) {
+    for (let each = 0; each < 100; each++) door.push('alice', { ev: 'message', to: 'alice', m: 'm', from: 'bob', at: 0, data: each });
+    await world.run(10);
+  }
+  assert.ok(counts.length > 20 && counts.length < 30, `${counts.length} in two seconds`); // the server takes 20 in a second, all told
+  await world.run(5_100);
+  assert.equal(heard, 20_000);
+  const before = counts.length;
+  await world.run(60_000);
+  assert.equal(counts.length, before, 'all is told');
+  for (let each = 0; each < 64; each++) door.push('alice', { ev: 'message', to: 'alice', m: 'm', from: 'bob', at: 0, data: each });
+  await world.run(10);
+  assert.equal(counts.length, before + 1, 'and at once, where it was quiet');
+});
