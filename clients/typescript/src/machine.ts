@@ -54,8 +54,9 @@ const BACKOFF_MAX_MS = 20_000;
 const STABLE_MS = 5_000;
 /** One that came to a welcome is tried again soon enough to be resumed, however short it was. */
 const WELCOMED_FAILURES = 3;
-/** From dialing to the welcome. */
+/** From dialing to the open socket, and from there to the welcome; twice as long for a welcome that did not come in time. */
 const DIAL_MS = 10_000;
+const WELCOME_MAX_MS = 40_000;
 const TOKEN_MS = 30_000;
 /** A token that came longer ago is not sent: it may be stale, and its refusal would say nothing. */
 const FRESH_MS = 30_000;
@@ -106,6 +107,7 @@ export class Machine {
   #strikes = 0;
   /** The session is about to end, and no new token was accepted yet. */
   #expiring = false;
+  #patience = DIAL_MS;
   #connectId = 0;
   #authId = 0;
   #probeId = 0;
@@ -195,7 +197,10 @@ export class Machine {
     const over = (timer: Timer) => this.#at[timer]! <= this.now && delete this.#at[timer];
     if (over("retry")) this.#dial();
     if (over("stable")) this.#failures = 0;
-    if (over("dial")) this.#lost({ code: "no_answer", text: "the server did not answer in time" });
+    if (over("dial")) {
+      if (this.#phase === "greeting") this.#patience = Math.min(2 * this.#patience, WELCOME_MAX_MS);
+      this.#lost({ code: "no_answer", text: "the server did not answer in time" });
+    }
     if (over("token")) {
       this.#do({ do: "unask", ask: this.#ask });
       this.tokenFailed(this.#ask, new Error("getToken gave no token in time"));
@@ -374,7 +379,7 @@ export class Machine {
 
   #greet(): void {
     this.#phase = "greeting";
-    this.#at.dial = this.now + DIAL_MS;
+    this.#at.dial = this.now + this.#patience;
     const { resume, appToken } = this.#session ?? {};
     const connect = {
       appToken,
@@ -393,6 +398,7 @@ export class Machine {
     if (!this.#session) this.#expiring = false; // it was opened by a new token
     const same = first || this.#endpoint === endpoint;
     this.#phase = "up";
+    this.#patience = DIAL_MS;
     delete this.#at.dial;
     this.#at.silence = this.now + (ping + 5) * 1000;
     this.#at.stable = this.now + STABLE_MS;

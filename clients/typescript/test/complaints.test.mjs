@@ -230,7 +230,7 @@ it('K5: nothing but the server, or a refusal of the backend, ends the tries', as
   world.link.cut();
   await world.run(HOUR);
   door.welcomes = true;
-  await is(alice, 'connected', 31_000);
+  await is(alice, 'connected', 61_100); // 40 seconds of patience by then, which a slow welcome may need
 
   world.refuses = true; // not even a socket can be made
   world.link.cut();
@@ -337,6 +337,33 @@ it('K8: a server that closes at once is tried at most every 250 ms, and less and
   }
   assert.ok(world.dials.length - before <= 5);
   assert.ok(leastGap(world.dials) >= 250);
+});
+
+it('K8: a server that takes its time for a welcome is given more of it, try after try', async () => {
+  const { door, world, client, is } = scene();
+  const { said } = door;
+  let takes = 35_000;
+  door.said = function (link, text) {
+    if (text.includes('"connect":')) world.later(takes, () => said.call(this, link, text));
+    else said.call(this, link, text);
+  };
+  const alice = client('alice');
+  void alice.connect();
+  await is(alice, 'connected', 120_000);
+  assert.equal(world.dials.length, 3);
+  // Another time it begins anew.
+  takes = 60_000;
+  const before = world.dials.length;
+  world.link.cut();
+  await is(alice, 'waiting');
+  await is(alice, 'connecting');
+  const began = world.now;
+  await is(alice, 'waiting');
+  assert.equal(alice.state.reason.code, 'no_answer');
+  assert.ok(world.now - began < 10_100, `${world.now - began}`);
+  takes = 0;
+  await is(alice, 'connected', 21_000);
+  assert.equal(world.dials.length, before + 2);
 });
 
 it('K8: nobody comes before the server wants it', async () => {
