@@ -410,7 +410,8 @@ export class Machine {
     this.#tokenReason = "expired";
     if (!resumed) this.#got = 0;
     this.#gotTold = this.#got;
-    this.requests.window = numberOr(window, 64) || 1;
+    // One less than it takes: the server may have answered one and not be done with it.
+    this.requests.window = Math.max(1, numberOr(window, 64) - 1);
     this.#tell({ state: "connected", resumed, endpoint, connection });
     this.requests.welcomed(resumed, same);
     this.interests.welcomed(welcome, resumed, first);

@@ -49,7 +49,7 @@ export class Requests {
   #all: Request[] = [];
   #ids = 0;
   #open = false;
-  window = 64;
+  window = 1;
   readonly #send: (id: number, rest: string) => void;
   readonly #clock: { readonly now: number };
   readonly #href: string;
