@@ -34,6 +34,8 @@ const FILES = {
 };
 const POLICY = `default-src 'none'; script-src 'self'; img-src data:; connect-src 'self' ${server.replace(/^http/, 'ws')}`;
 
+const BODY_MAX = 10_000;
+
 const listening = http.createServer(async (request, response) => {
   const path = request.url.split('?')[0];
   const file = FILES[path];
@@ -41,14 +43,23 @@ const listening = http.createServer(async (request, response) => {
     response.writeHead(200, { 'Content-Type': file[1], 'Content-Security-Policy': POLICY });
     return response.end(file[0]);
   }
-  const chunks = [];
-  for await (const chunk of request) chunks.push(chunk);
-  const address = `http://${request.headers.host}${request.url}`;
-  const body = request.method === 'POST' ? Buffer.concat(chunks) : undefined;
-  const answer = await answerTo(path, new Request(address, { method: request.method, headers: request.headers, body }));
+  // Whatever comes: a request that is none ends with its answer, and not with this process.
+  const answer = await answered(path, request).catch(() => Response.json({ error: 'this is no request' }, { status: 400 }));
   response.writeHead(answer.status, Object.fromEntries(answer.headers));
   response.end(await answer.text());
 });
+
+async function answered(path, request) {
+  const chunks = [];
+  let size = 0;
+  for await (const chunk of request) {
+    if ((size += chunk.length) > BODY_MAX) return Response.json({ error: `a body has at most ${BODY_MAX} bytes` }, { status: 413, headers: { Connection: 'close' } });
+    chunks.push(chunk);
+  }
+  const address = `http://${request.headers.host}${request.url}`;
+  const body = request.method === 'POST' ? Buffer.concat(chunks) : undefined;
+  return answerTo(path, new Request(address, { method: request.method, headers: request.headers, body }));
+}
 
 async function answerTo(path, request) {
   if (path === '/respoke-token') return mint(request);
