@@ -130,9 +130,12 @@ export class Interests {
     if (step === "sent") interest.unseen++;
     else if (step === "ended") interest.unseen = Math.max(0, interest.unseen - 1);
     else if (step.offset !== undefined && step.epoch !== undefined) {
-      interest.unseen = Math.max(0, interest.unseen - 1);
       const { position } = interest;
-      if (position?.epoch === step.epoch && position.offset < step.offset) interest.position = { epoch: step.epoch, offset: step.offset };
+      const ahead = position?.epoch === step.epoch ? step.offset - position.offset : 0;
+      // What others kept before it may still come: until then it is as good as unseen.
+      if (ahead > 1) return;
+      interest.unseen = Math.max(0, interest.unseen - 1);
+      if (ahead === 1) interest.position = { epoch: step.epoch, offset: step.offset };
     }
   }
 

@@ -246,6 +246,41 @@ it('hears nothing of its own, not even out of the history', async () => {
   assert.equal(door.said_.length, 1);
 });
 
+it('an answer to what it kept hides nothing that was kept before by others, and comes later', async () => {
+  const { door, world, connected, is } = scene();
+  const alice = await connected('alice');
+  const { link } = world;
+  const bob = await connected('bob');
+  const room = alice.group('room', { history: true });
+  const heard = [];
+  room.on('message', ({ data }) => heard.push(data));
+  room.on('gap', ({ kind, why }) => heard.push(`${kind} ${why}`));
+  await world.run(100);
+  const keep = async (client, data) => assert.ok((await settled(client.group('room').publish(data, { persist: true }), world)).value.id);
+  await keep(bob, 1);
+  const { say } = link;
+  const held = [];
+  link.say = (...objects) => (objects[0].ev === 'message' ? held.push(objects) : say.apply(link, objects));
+  await keep(bob, 2);
+  await keep(alice, 'mine'); // answered before what came before it
+  await keep(alice, 'mine, too');
+  link.say = say;
+  for (const objects of held) link.say(...objects);
+  await keep(bob, 3);
+  await world.run(100);
+  assert.deepEqual(heard, [1, 2, 3]);
+  door.group('room').offset += 1; // and a hole is still a hole
+  await keep(bob, 4);
+  await keep(alice, 'mine');
+  door.restart();
+  await is(alice, 'waiting');
+  await is(alice, 'connected');
+  await is(bob, 'connected');
+  await keep(bob, 5);
+  await world.run(100);
+  assert.deepEqual(heard, [1, 2, 3, 'kept hole', 4, 'live not_resumed', 5]);
+});
+
 it('extends its session in place, and tries again if that is refused', async () => {
   const { door, world, connected } = scene();
   const alice = await connected('alice');
