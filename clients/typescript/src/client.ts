@@ -184,14 +184,14 @@ export class Respoke {
   }
 
   /** @internal */
-  ask(op: Op | string, again: Again, { signal, timeout = this.#options.timeout ?? 30_000 }: RequestOptions): Promise<{ ok: unknown; next?: string }> {
+  ask(op: Op | string, again: Again, { signal, timeout }: RequestOptions): Promise<{ ok: unknown; next?: string }> {
     return new Promise((resolve, reject) => {
       if (signal?.aborted) throw new RespokeError("aborted", "aborted before it was sent");
       const text = typeof op === "string" ? op : JSON.stringify(op);
       this.#need();
       const abort = () => this.#run(() => this.#machine.requests.give(id, "aborted", "aborted"));
       const id = this.#run(() =>
-        this.#machine.request(text, again, timeout, (answer) => {
+        this.#machine.request(text, again, this.#patience(timeout), (answer) => {
           signal?.removeEventListener("abort", abort);
           if ("error" in answer) reject(answer.error);
           else resolve(answer);
@@ -230,7 +230,7 @@ export class Respoke {
   }
 
   /** @internal */
-  entered(kind: "g" | "e", name: string, { signal, timeout = this.#options.timeout ?? 30_000 }: RequestOptions): Promise<void> {
+  entered(kind: "g" | "e", name: string, { signal, timeout }: RequestOptions): Promise<void> {
     return new Promise((resolve, reject) => {
       const done = (error?: RespokeError) => {
         offs.forEach((off) => off());
@@ -238,7 +238,8 @@ export class Respoke {
         else resolve();
       };
       const abort = () => done(new RespokeError("aborted", "aborted"));
-      const timer = this.#environment.setTimeout(() => done(new RespokeError("timed_out", "no answer in time", { retry: true })), timeout);
+      const late = () => done(new RespokeError("timed_out", "no answer in time", { retry: true }));
+      const timer = this.#environment.setTimeout(late, Math.min(this.#patience(timeout), TIMER_MAX_MS));
       const offs: Off[] = [];
       offs.push(
         this.listen(kind, name, "state", ({ state, error }: GroupState) => (state === "joined" ? done() : error && done(error)), false),
@@ -257,6 +258,11 @@ export class Respoke {
     this.#endings.add(ended);
     void Promise.resolve().then(() => this.#endings.has(ended) && this.#endIf([ended]));
     return () => void this.#endings.delete(ended);
+  }
+
+  /** How long somebody waits, who may have said what is no time. */
+  #patience(timeout = this.#options.timeout): number {
+    return timeout! >= 0 ? timeout! : 30_000;
   }
 
   #need(): void {

@@ -747,3 +747,24 @@ it('says how much has come so seldom that the server takes it for no flood, howe
   await world.run(10);
   assert.equal(counts.length, before + 1, 'and at once, where it was quiet');
 });
+
+it('waits for ever where it was told so, and never in circles', async () => {
+  const { door, world, connected } = scene();
+  const alice = await connected('alice');
+  door.mute = ({ op }) => op?.ping === undefined;
+  const room = alice.group('room');
+  const patient = [room.publish('x', { timeout: Infinity }), room.join({ timeout: Infinity })].map(outcome);
+  await world.run(100);
+  assert.ok(patient.every(({ settled }) => !settled));
+  const none = [room.publish('y', { timeout: NaN }), room.join({ timeout: NaN })].map(outcome);
+  let timers = 0;
+  const { later } = world;
+  world.later = (...all) => (timers++, later.apply(world, all));
+  await world.run(35_000);
+  assert.ok(timers < 300, `${timers} timers in half a minute`);
+  assert.ok(none.every(({ error }) => error), 'a time that is none is the usual one');
+  door.mute = undefined;
+  world.link.cut();
+  await world.until(() => patient.every(({ settled }) => settled), 'the answers');
+  assert.ok(patient.every(({ error }) => !error));
+});

@@ -44,7 +44,8 @@ export class World {
       wall: () => 1_700_000_000_000 + this.now,
       random: () => this.random(),
       key: () => `key-${++this.#keys}`,
-      setTimeout: (run, ms) => this.later(ms, run),
+      // As the real ones, which take for one millisecond what they cannot hold.
+      setTimeout: (run, ms) => this.later(ms >= 0 && ms < 2 ** 31 ? ms : 1, run),
       clearTimeout: (timer) => this.cancel(timer),
       WebSocket: class extends Socket {
         constructor(url, protocol) {
