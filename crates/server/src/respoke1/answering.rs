@@ -1,5 +1,7 @@
 //! From a request of a client to the operation it asks for, and back to its answer.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::StatusCode;
 use respoke_core::refusal::Refusal;
@@ -31,8 +33,8 @@ impl From<OpError> for Problem {
 }
 
 impl Live {
-    /// Answers a request. The error says why the client has to go.
-    pub(super) async fn answer(&self, id: u64, op: &str) -> Result<(), Close> {
+    /// Answers a request, and tells how long to wait before the next one is begun. The error says why the client has to go.
+    pub(super) async fn answer(&self, id: u64, op: &str) -> Result<Duration, Close> {
         // Who does not read its answers is not given more to answer.
         self.room().await;
         let _turn = self.turn.lock().await;
@@ -43,11 +45,11 @@ impl Live {
         if let Some(answer) = done {
             // Its client came back, and had not heard.
             self.socket.outbox.offer(answer);
-            return self.idle(1);
+            return self.idle(1).map(|()| Duration::ZERO);
         }
         let tunnel = &self.inside.tunnel;
         let (method, body, tunnelled) = match Asked::read(Op::of(op)) {
-            Ok(Asked::Ping) => return self.ping(id),
+            Ok(Asked::Ping) => return self.ping(id).map(|()| Duration::ZERO),
             Ok(Asked::Operation(method, request)) => {
                 let tunnelled = tunnel.answer(&self.socket, method, &request).await;
                 (method.as_str(), request.data.unwrap_or_default(), tunnelled)
@@ -62,12 +64,12 @@ impl Live {
         self.ring.lock().answers(id, &frame);
         let share = if frame.len() > SMALL_LEN { 0 } else { frame.len() };
         self.socket.outbox.offer_share(frame, share);
-        if tunnelled.status == StatusCode::TOO_MANY_REQUESTS.as_u16() {
-            // The next one is begun so much later.
-            tokio::time::sleep(LIMITED_PAUSE).await;
-        }
         // What reached no handler was counted by no rate.
-        if tunnelled.route.is_none() { self.idle(1) } else { Ok(()) }
+        if tunnelled.route.is_none() {
+            self.idle(1)?;
+        }
+        let is_limited = tunnelled.status == StatusCode::TOO_MANY_REQUESTS.as_u16();
+        Ok(if is_limited { LIMITED_PAUSE } else { Duration::ZERO })
     }
 
     /// Answers whoever asks for nothing else.

@@ -119,7 +119,7 @@ impl Guest {
             Ok(caller) => caller,
             Err(problem) => return Err(self.refused(id, problem).await),
         };
-        if let Some(resumed) = self.resume(id, &connect, &caller).await {
+        if let Some(resumed) = self.resume(id, &connect, &caller).await? {
             return Ok(resumed);
         }
         let Some(transport) = self.open(credential, caller) else {
@@ -136,11 +136,19 @@ impl Guest {
         Ok((transport, Sending { packets, taking }))
     }
 
-    /// Has a client that lost its connection go on with it, if it knows the key, is who it was, and can be given all that it missed.
-    async fn resume(&self, id: u64, connect: &Connect, caller: &Caller) -> Option<(Transport, Sending)> {
-        let found = self.sessions.find(connect.resume.as_ref()?.expose())?;
+    /// Has a client that lost its connection go on with it, if it knows the key, is who it was, and can be given all that it missed. The
+    /// error says that another websocket of the client's was quicker.
+    async fn resume(
+        &self,
+        id: u64,
+        connect: &Connect,
+        caller: &Caller,
+    ) -> Result<Option<(Transport, Sending)>, Unwelcome> {
+        let Some(found) = connect.resume.as_ref().and_then(|key| self.sessions.find(key.expose())) else {
+            return Ok(None);
+        };
         if !caller.is_same(&found.socket.opening.caller) || found.socket.outbox.closed().is_some() {
-            return None;
+            return Ok(None);
         }
         // From here on that websocket carries it, or this one; where it cannot go on, it ends with this one.
         let transport = found.attach();
@@ -148,17 +156,20 @@ impl Guest {
         let taking = live.taking.clone().lock_owned().await;
         // What the websocket before had begun is answered first, so that it is not done again for the same id.
         let turn = live.turn.lock().await;
-        let connection = live.socket.connection()?;
-        let missed = live.ring.lock().since(connect.got.unwrap_or(0))?;
-        drop(turn);
-        if transport.replaced.is_cancelled() || live.socket.outbox.closed().is_some() {
-            return None;
+        if transport.replaced.is_cancelled() {
+            return Err(Some(Bye::Replaced).into());
         }
+        let missed = live.ring.lock().since(connect.got.unwrap_or(0));
+        let (Some(connection), Some(missed), None) = (live.socket.connection(), missed, live.socket.outbox.closed())
+        else {
+            return Ok(None);
+        };
+        drop(turn);
         live.inside.hub.heard(&live.socket);
         let welcome = Welcome::begin(&live, None, &connection, self.new_key(&live)).resumed();
         let mut packets = missed;
         packets.push_front(welcome.object(id));
-        Some((transport, Sending { packets, taking }))
+        Ok(Some((transport, Sending { packets, taking })))
     }
 
     fn new_key(&self, live: &Arc<Live>) -> Secret {

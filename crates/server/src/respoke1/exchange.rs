@@ -4,9 +4,10 @@
 use std::collections::VecDeque;
 use std::pin::{Pin, pin};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use bytes::Bytes;
-use futures_util::StreamExt;
+use futures_util::{FutureExt as _, StreamExt};
 use parking_lot::Mutex;
 use respoke_core::grant::Lapse;
 use respoke_hub::outbox::Taken;
@@ -109,8 +110,8 @@ struct Seen {
     flooded: bool,
 }
 
-/// A request that is being answered.
-type UnderWay<'a> = Pin<Box<dyn Future<Output = Result<(), Close>> + Send + 'a>>;
+/// A request that is being answered, or the pause behind one.
+type UnderWay<'a> = Pin<Box<dyn Future<Output = Result<Duration, Close>> + Send + 'a>>;
 
 impl Transport {
     /// Exchanges objects with the client until one of both ends that.
@@ -219,9 +220,14 @@ impl Live {
                 () = cancelled.as_mut() => break None,
                 done = answered(&mut under_way) => {
                     under_way = None;
+                    // What was answered takes no place any more, and its client may know that before the pause is over.
                     waiting.begun = false;
                     self.inside.hub.heard(&self.socket);
-                    done.map_err(Gone::from)
+                    done.map_err(Gone::from).map(|pause| {
+                        if !pause.is_zero() {
+                            under_way = Some(Box::pin(tokio::time::sleep(pause).map(|()| Ok(Duration::ZERO))));
+                        }
+                    })
                 }
                 () = alive.as_mut() => {
                     alive.as_mut().reset(Instant::now() + interval);
@@ -384,7 +390,7 @@ impl Live {
 }
 
 /// Waits for a request that is under way, if one is.
-async fn answered(under_way: &mut Option<UnderWay<'_>>) -> Result<(), Close> {
+async fn answered(under_way: &mut Option<UnderWay<'_>>) -> Result<Duration, Close> {
     match under_way {
         Some(under_way) => under_way.await,
         None => std::future::pending().await,

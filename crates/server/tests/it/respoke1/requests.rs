@@ -1,8 +1,10 @@
 //! Requests and answers.
 
+use std::collections::VecDeque;
+
 use serde_json::{Value, json};
 
-use crate::harness::{Farewell, Server, text};
+use crate::harness::{Farewell, Live, Server, text};
 
 #[test]
 fn each_op_does_what_the_operation_of_the_api_does() {
@@ -142,6 +144,26 @@ fn more_than_a_window_of_requests_is_refused_and_nothing_is_lost() {
     assert_eq!(done, (100..164).collect::<Vec<_>>(), "the first are done");
     assert_eq!(refused.len(), 136);
     alice.ok("ping", json!({}));
+}
+
+/// Whose rate is used up is answered before the pause that follows, and may send its next request by then.
+#[test]
+fn who_keeps_to_the_window_is_not_told_of_it_though_its_rate_is_used_up() {
+    let server = Server::start();
+    let mut alice = server.live("alice");
+    let ask = |alice: &mut Live| alice.request("presence", json!({"presence": {"type": "available"}}));
+    let mut under_way: VecDeque<u64> = (0..64).map(|_| ask(&mut alice)).collect();
+    let mut limited = 0;
+    while limited < 10 {
+        let answer = alice.answer(under_way.pop_front().unwrap());
+        let text = answer["error"]["text"].as_str().unwrap_or_default();
+        assert!(!text.contains("under way"), "{answer}");
+        limited += u32::from(!text.is_empty());
+        under_way.push_back(ask(&mut alice));
+    }
+    for id in under_way {
+        alice.answer(id);
+    }
 }
 
 #[test]
